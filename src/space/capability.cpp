@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Handle lists and counting properties; see capability.h.
+#include "space/capability.h"
+
+#include <algorithm>
+
+#include "wire/handle.h"
+
+namespace spaces::space {
+namespace {
+
+constexpr size_t kQuerySize = 12;  // capability, property, count
+// The answer's parameters: moreData (1), capability (4), count (4), then the entries.
+constexpr size_t kEntriesAt = wire::kHeaderSize + 9;
+constexpr uint32_t kMaxHandlesListed = 254;  // (MAX_CAP_BUFFER 1024 - 8) / 4
+
+/// A page of a list of handles, written where the TPM's own was.
+class Page {
+  public:
+    Page(wire::ResponseBuffer buffer, uint32_t limit)
+        : buffer_(buffer), limit_(std::min(limit, kMaxHandlesListed)) {}
+
+    void add(TPM2_HANDLE handle) {
+        if (count_ == limit_) {
+            more_ = true;
+            return;
+        }
+        wire::put32(&buffer_[kEntriesAt + count_++ * wire::kHandleSize], handle);
+    }
+
+    bool full() const { return more_; }
+
+    size_t finish() {
+        buffer_[wire::kHeaderSize] = more_ ? 1 : 0;
+        wire::put32(&buffer_[kEntriesAt - 4], count_);
+        const size_t size = kEntriesAt + count_ * wire::kHandleSize;
+        wire::putHeader(buffer_.data(), TPM2_ST_NO_SESSIONS, size, TPM2_RC_SUCCESS);
+        return size;
+    }
+
+  private:
+    wire::ResponseBuffer buffer_;
+    uint32_t limit_;
+    uint32_t count_ = 0;
+    bool more_ = false;
+};
+
+void listObjects(Page &page, TPM2_HANDLE from, const Holding &holding) {
+    for (TPM2_HANDLE at = holding.next(from); at != 0 && !page.full(); at = holding.next(at + 1))
+        page.add(at);
+}
+
+/// Loaded sessions are listed with their own type, saved ones all as HMAC sessions, each kind by
+/// index alone: as the reference TPM does.
+void listSessions(Page &page, TPM2_HANDLE from, bool saved, const Holding &holding,
+                  const Ownership &ownership) {
+    for (const Session &session : ownership.sessions()) {
+        const uint32_t index = wire::indexOf(session.handle);
+        if (session.owner != &holding || session.saved != saved || index < wire::indexOf(from))
+            continue;
+        page.add(saved ? TPM2_HMAC_SESSION_FIRST + index : session.handle);
+    }
+}
+
+size_t rewriteHandles(const CapabilityQuery &query, wire::ResponseBuffer buffer, size_t size,
+                      const Holding &holding, const Ownership &ownership) {
+    Page page(buffer, query.count);
+    switch (wire::typeOf(query.property)) {
+        case TPM2_TRANSIENT_FIRST:
+            listObjects(page, query.property, holding);
+            return page.finish();
+        case TPM2_LOADED_SESSION_FIRST:
+            listSessions(page, query.property, false, holding, ownership);
+            return page.finish();
+        case TPM2_ACTIVE_SESSION_FIRST:
+            listSessions(page, query.property, true, holding, ownership);
+            return page.finish();
+        default:
+            return size;
+    }
+}
+
+void rewriteProperties(wire::MutableBytes answer, const Holding &holding, Ownership &ownership) {
+    constexpr size_t kPropertySize = 8;
+    for (size_t at = kEntriesAt; at + kPropertySize <= answer.size(); at += kPropertySize) {
+        uint8_t *value = &answer[at + 4];
+        switch (wire::get32(&answer[at])) {
+            case TPM2_PT_HR_LOADED:
+                wire::put32(value, static_cast<uint32_t>(ownership.countSessions(holding, false)));
+                break;
+            case TPM2_PT_HR_ACTIVE:
+                wire::put32(value, static_cast<uint32_t>(ownership.countSessions(holding, true)));
+                break;
+            case TPM2_PT_HR_TRANSIENT_MIN:
+                ownership.transientSlots = wire::get32(value);
+                break;
+            case TPM2_PT_ACTIVE_SESSIONS_MAX:
+                ownership.sessionSlots = wire::get32(value);
+                break;
+            default:
+                break;
+        }
+    }
+}
+
+}  // namespace
+
+CapabilityQuery readCapabilityQuery(wire::Bytes parameters) {
+    if (parameters.size() < kQuerySize) return {};
+    return {wire::get32(&parameters[0]), wire::get32(&parameters[4]), wire::get32(&parameters[8])};
+}
+
+size_t rewriteCapability(const CapabilityQuery &query, wire::ResponseBuffer buffer, size_t size,
+                         const Holding &holding, Ownership &ownership) {
+    if (size < kEntriesAt) return size;
+    if (query.capability == TPM2_CAP_HANDLES)
+        return rewriteHandles(query, buffer, size, holding, ownership);
+    if (query.capability == TPM2_CAP_TPM_PROPERTIES)
+        rewriteProperties(buffer.first(size), holding, ownership);
+    return size;
+}
+
+}  // namespace spaces::space

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// GetCapability in a space (TPM 2.0 Library, Part 3, 30.2): the command goes to the TPM like any
+// other, so its errors and side effects are the TPM's own; of a successful answer the lists of
+// objects and sessions, and the properties that count them, are replaced by the space's own.
+// An answer under an HMAC cannot be changed and is left alone: the caller sees to that.
+#pragma once
+
+#include "space/holding.h"
+#include "space/ownership.h"
+#include "wire/command.h"
+#include "wire/response.h"
+
+namespace spaces::space {
+
+/// What a client asked for.
+struct CapabilityQuery {
+    TPM2_CAP capability = 0;
+    uint32_t property = 0;
+    uint32_t count = 0;
+};
+
+/// The query in GetCapability's parameters; all zero where they are cut.
+CapabilityQuery readCapabilityQuery(wire::Bytes parameters);
+
+/// Rewrites the successful answer of `size` octets in `buffer`; returns its new size. Learns from
+/// it how many slots the TPM has.
+size_t rewriteCapability(const CapabilityQuery &query, wire::ResponseBuffer buffer, size_t size,
+                         const Holding &holding, Ownership &ownership);
+
+}  // namespace spaces::space

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The way of a command through a space; see space.h. In the order in which it happens: handed
+// over, prepared, answered, closed.
+#include "space/space.h"
+
+#include <algorithm>
+#include <new>
+
+#include "log/log.h"
+#include "space/creation.h"
+#include "wire/handle.h"
+
+namespace spaces::space {
+namespace {
+
+constexpr size_t kFlushSize = wire::kHeaderSize + wire::kHandleSize;
+constexpr unsigned kMostAttempts = 5;
+
+/// Warnings after which the same command may simply be sent again.
+bool isBusy(TPM2_RC code) {
+    return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
+}
+
+/// What a private TPM could never say: the resource manager's own layer. A base code of TRY_AGAIN
+/// would be read as an invitation to call again, whatever the layer.
+TPM2_RC ownCode(TSS2_RC rc) {
+    TSS2_RC base = rc & ~TSS2_RC_LAYER_MASK;
+    if (base == TSS2_BASE_RC_TRY_AGAIN || base == 0) base = TSS2_BASE_RC_GENERAL_FAILURE;
+    return TSS2_RESMGR_RC_LAYER | base;
+}
+
+}  // namespace
+
+Space::Space(tpm::Tpm &tpm, Ownership &ownership)
+    : tpm_(tpm), ownership_(ownership), channel_(tpm.open(*this)) {}
+
+Space::~Space() { close(); }
+
+// ---- The client's side ------------------------------------------------------------------------
+
+void Space::start(wire::Bytes command) {
+    ++statistics_.clientCommands;
+    commandSize_ = std::min<size_t>(command.size(), command_.size());
+    std::copy_n(command.data(), commandSize_, command_.data());
+    if (command.size() > command_.size()) {
+        // Too large for any TPM, which says so after it has looked at the tag alone.
+        if (this->command().hasCommandTag()) {
+            answer(TPM2_RC_COMMAND_SIZE);
+            return;
+        }
+        commandSize_ = wire::kHeaderSize;
+        wire::put32(&command_[2], wire::kHeaderSize);
+    }
+    inTurn_ = true;
+    channel_->submit();
+}
+
+bool Space::wait(int32_t timeout) {
+    if (inTurn_ && !channel_->wait(timeout)) return false;
+    inTurn_ = false;
+    return true;
+}
+
+TSS2_RC Space::cancel() { return inTurn_ ? channel_->cancel() : TSS2_RC_SUCCESS; }
+
+TSS2_RC Space::setLocality(uint8_t locality) {
+    const TSS2_RC rc = channel_->tryLocality(locality);
+    if (rc == TSS2_RC_SUCCESS) locality_ = locality;
+    return rc;
+}
+
+// ---- A turn -------------------------------------------------------------------------------------
+
+tpm::Exchange Space::begin() {
+    ownership_.enterEpoch(tpm_.epoch());
+    return closing_ ? nextFlush() : beginCommand();
+}
+
+tpm::Exchange Space::answered(size_t size) {
+    switch (phase_) {
+        case Phase::Command:
+            return commandAnswered(size);
+        case Phase::Handles:
+            return handlesAnswered();
+        case Phase::CodeExists:
+            return codeExistsAnswered();
+        case Phase::CodeHandles:
+            return codeHandlesAnswered(size);
+        case Phase::Presence:
+            return presenceAnswered();
+        case Phase::Closing:
+            return flushAnswered();
+    }
+    return tpm::Exchange::none();
+}
+
+void Space::failed(TSS2_RC rc) {
+    if (closing_) {
+        LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
+        ownership_.forget(holding_);
+    } else if (phase_ != Phase::Presence) {  // there the client's response is already made
+        answer(ownCode(rc));
+    }
+}
+
+void Space::canceled() { answer(TPM2_RC_CANCELED); }
+
+tpm::Exchange Space::exchange(Phase phase, wire::Bytes bytes, uint8_t *response) {
+    phase_ = phase;
+    ++statistics_.tpmCommands;
+    return {bytes, response};
+}
+
+tpm::Exchange Space::sendCommand() {
+    return exchange(Phase::Command, command().bytes(), response_.data());
+}
+
+/// Answers the client's command here. Returns the end of the turn.
+tpm::Exchange Space::answer(TPM2_RC code) {
+    responseSize_ = wire::putCode(buffer(), code);
+    return tpm::Exchange::none();
+}
+
+// ---- Before the command is sent -----------------------------------------------------------------
+
+tpm::Exchange Space::beginCommand() {
+    plan_ = Plan{};
+    // With another tag the TPM reads nothing but the tag, and refuses.
+    if (!command().hasCommandTag()) return sendCommand();
+    auto attributes = wire::findCommand(command().code());
+    if (!attributes) attributes = ownership_.findLearned(command().code());
+    return attributes ? prepare(*attributes) : askForCode();
+}
+
+tpm::Exchange Space::prepare(const wire::CommandAttributes &attributes) {
+    plan_.attributes = attributes;
+    plan_.handles = command().handlesPresent(attributes.handles);
+    if (command().code() == TPM2_CC_FlushContext) return prepareFlush();
+    if (attributes.responseHandle) {
+        // Whatever the command makes must find its place when it is there.
+        try {
+            ownership_.reserveObject(holding_);
+            ownership_.reserveSession();
+        } catch (const std::bad_alloc &) {
+            return answer(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+        }
+        plan_.hierarchy = hierarchyOfNew(command(), attributes.handles, holding_);
+    }
+    if (command().code() == TPM2_CC_GetCapability && !command().hasSessions())
+        plan_.query = readCapabilityQuery(command().parameters(0));
+
+    size_t absent = 0;
+    Claim why = Claim::Absent;
+    if (!mapHandles(absent, why)) return probeHandles(absent, why);
+    if (tpm_.isResourceManager() && plan_.handles < attributes.handles)
+        return answer(wire::forHandle(TPM2_RC_INSUFFICIENT, plan_.handles));
+    guardSessions();
+    return sendCommand();
+}
+
+Space::Claim Space::claim(TPM2_HANDLE handle) const {
+    const uint32_t index = wire::indexOf(handle);
+    if (wire::isTransient(handle)) {
+        if (holding_.find(handle) != nullptr) return Claim::Own;
+        const uint32_t range = std::max(ownership_.transientSlots, holding_.everUsed());
+        return index < range ? Claim::Absent : Claim::OutOfRange;
+    }
+    if (wire::isSession(handle)) {
+        const Session *session = ownership_.findSession(holding_, handle);
+        if (session != nullptr && !session->saved) return Claim::Own;
+        return index < ownership_.sessionSlots ? Claim::Absent : Claim::OutOfRange;
+    }
+    return Claim::NotOurs;
+}
+
+/// Replaces the handles in the handle area. False if the one at `absent` must not reach the TPM.
+bool Space::mapHandles(size_t &absent, Claim &why) {
+    for (size_t i = 0; i < plan_.handles; ++i) {
+        const TPM2_HANDLE handle = command().handle(i);
+        const Claim whose = claim(handle);
+        if (whose == Claim::Own) {
+            plan_.named[i] = handle;
+            if (wire::isTransient(handle)) command().setHandle(i, holding_.find(handle)->physical);
+        } else if (whose == Claim::OutOfRange && !tpm_.isResourceManager()) {
+            command().setHandle(i, wire::poisonOf(handle));
+        } else if (whose != Claim::NotOurs) {
+            absent = i;
+            why = whose;
+            return false;
+        }
+    }
+    return true;
+}
+
+tpm::Exchange Space::probeHandles(size_t absent, Claim why) {
+    plan_.absent = absent;
+    plan_.verdict = why == Claim::Absent ? TPM2_RC_REFERENCE_H0 + static_cast<TPM2_RC>(absent)
+                                         : wire::forHandle(TPM2_RC_VALUE, absent);
+    probe_.ofHandles(command(), plan_.attributes.handles);
+    if (tpm_.isResourceManager()) {
+        if (!probeForResourceManager(absent)) return answer(plan_.verdict);
+    } else {
+        for (size_t i = absent; i < plan_.handles; ++i) {
+            const TPM2_HANDLE handle = command().handle(i);
+            const Claim whose = claim(handle);
+            if (whose == Claim::OutOfRange) probe_.setHandle(i, wire::poisonOf(handle));
+            if (!wire::isTransient(handle)) continue;
+            // Handles of the right type, whether loaded or not.
+            if (whose == Claim::Own) probe_.setHandle(i, holding_.find(handle)->physical);
+            if (whose == Claim::Absent) probe_.setHandle(i, TPM2_TRANSIENT_FIRST);
+        }
+    }
+    return exchange(Phase::Handles, probe_.bytes(), response_.data());
+}
+
+/// Makes the probe fit for a child that refuses handles it never gave out: a persistent handle
+/// stands for each, which is of the same type to almost every command. False if it cannot.
+bool Space::probeForResourceManager(size_t absent) {
+    constexpr TPM2_HANDLE kStandIn = TPM2_PERSISTENT_FIRST + wire::kIndexMask;
+    if (plan_.handles < plan_.attributes.handles) return false;
+    if (command().code() == TPM2_CC_ContextSave) return false;
+    for (size_t i = absent; i < plan_.handles; ++i) {
+        const TPM2_HANDLE handle = command().handle(i);
+        if (!wire::isTransient(handle)) continue;
+        const bool own = claim(handle) == Claim::Own;
+        probe_.setHandle(i, own ? holding_.find(handle)->physical : kStandIn);
+    }
+    return true;
+}
+
+/// Looks at the sessions of the authorisation area. The first that is not the space's own is
+/// replaced; the command cannot be executed then, so what stands behind it does not matter.
+void Space::guardSessions() {
+    wire::AuthorizationArea area = command().authorizations(plan_.attributes.handles);
+    for (size_t i = 0; i < area.count; ++i) {
+        wire::Authorization &entry = area.entries[i];
+        const Claim whose = claim(entry.handle);
+        if (!wire::isSession(entry.handle)) continue;
+        if (whose == Claim::Own) {
+            plan_.sessions[i] = entry.handle;
+            plan_.ending[i] = !entry.continueSession;
+            continue;
+        }
+        if (whose == Claim::Absent) {
+            // A malformed entry is noticed before its session is looked for.
+            plan_.poisonAnswer = wire::forSession(TPM2_RC_VALUE, i);
+            plan_.poisonMeaning = entry.defect == TPM2_RC_SUCCESS
+                                      ? TPM2_RC_REFERENCE_S0 + static_cast<TPM2_RC>(i)
+                                      : wire::forSession(entry.defect, i);
+        }
+        entry.setHandle(wire::poisonOf(entry.handle));
+        return;
+    }
+}
+
+/// FlushContext names what to flush in a parameter (Part 3, 28.4), saved sessions included.
+tpm::Exchange Space::prepareFlush() {
+    wire::MutableBytes parameters = command().parameters(0);
+    // Sessions are not allowed: with them the TPM never comes to the parameter.
+    if (command().hasSessions() || parameters.size() < wire::kHandleSize) return sendCommand();
+    const TPM2_HANDLE handle = wire::get32(parameters.data());
+    const Claim whose = claim(handle);
+    const bool own = whose == Claim::Own || ownership_.findSession(holding_, handle) != nullptr;
+    if (whose == Claim::NotOurs) return sendCommand();
+    if (own && wire::isSession(handle)) {
+        plan_.flushed = handle;
+        return sendCommand();
+    }
+    if (own) {
+        plan_.flushed = handle;
+        wire::put32(parameters.data(), holding_.find(handle)->physical);
+        return sendCommand();
+    }
+    plan_.poisonAnswer = wire::forParameter(TPM2_RC_VALUE, 0);
+    if (whose == Claim::Absent) {
+        const bool trailing = parameters.size() > wire::kHandleSize;
+        plan_.poisonMeaning = trailing ? TPM2_RC_SIZE : wire::forParameter(TPM2_RC_HANDLE, 0);
+    }
+    if (tpm_.isResourceManager() && wire::isTransient(handle))
+        return answer(whose == Claim::Absent ? plan_.poisonMeaning : plan_.poisonAnswer);
+    wire::put32(parameters.data(), wire::poisonOf(handle));
+    return sendCommand();
+}
+
+/// A code that the table does not have. Most such codes do not exist; that is asked first, with
+/// a probe, because GetCapability would end an exclusive audit session for a mere typing error.
+tpm::Exchange Space::askForCode() {
+    probe_.ofCode(command().code());
+    return exchange(Phase::CodeExists, probe_.bytes(), response_.data());
+}
+
+tpm::Exchange Space::codeExistsAnswered() {
+    const TPM2_RC code = wire::Response(response_).code();
+    if (!handlesAcceptable(code) && !wire::isHandleError(code)) return answer(code);
+    // Part 3, 30.2: TPM_CAP_COMMANDS, one entry from this code on.
+    uint8_t *query = ownership_.scratch();
+    constexpr size_t kSize = wire::kHeaderSize + 12;
+    wire::putHeader(query, TPM2_ST_NO_SESSIONS, kSize, TPM2_CC_GetCapability);
+    wire::put32(query + 10, TPM2_CAP_COMMANDS);
+    wire::put32(query + 14, command().code());
+    wire::put32(query + 18, 1);
+    return exchange(Phase::CodeHandles, {query, kSize}, response_.data());
+}
+
+tpm::Exchange Space::codeHandlesAnswered(size_t size) {
+    wire::Response response({response_.data(), size});
+    if (!response.succeeded()) return answer(response.code());
+    // moreData (1), capability (4), count (4), one TPMA_CC (4)
+    const wire::Bytes parameters = response.parameters();
+    constexpr uint32_t kCodeMask = TPMA_CC_COMMANDINDEX_MASK | TPMA_CC_V;
+    if (parameters.size() < 13 ||
+        (wire::get32(&parameters[9]) & kCodeMask) != (command().code() & kCodeMask))
+        return answer(TPM2_RC_COMMAND_CODE);
+    const auto attributes = wire::attributesFrom(wire::get32(&parameters[9]));
+    try {
+        ownership_.learn(command().code(), attributes);
+    } catch (const std::bad_alloc &) {
+        return answer(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    }
+    return prepare(attributes);
+}
+
+// ---- After a response
+// -----------------------------------------------------------------------------
+
+tpm::Exchange Space::handlesAnswered() {
+    const TPM2_RC code = wire::Response(response_).code();
+    const TPM2_RC meaning = precedence(code, command(), plan_.absent, plan_.verdict);
+    if (meaning == code) refused(code);
+    answer(meaning);
+    return nextSuspect();
+}
+
+tpm::Exchange Space::commandAnswered(size_t size) {
+    responseSize_ = size;
+    const TPM2_RC code = wire::Response({response_.data(), size}).code();
+    if (code == TPM2_RC_SUCCESS) {
+        succeeded(size);
+    } else if (code == plan_.poisonAnswer && plan_.poisonMeaning != 0) {
+        answer(plan_.poisonMeaning);
+    } else {
+        refused(code);
+    }
+    return nextSuspect();
+}
+
+/// The TPM refused: nothing has changed, but it may tell of what had gone before.
+void Space::refused(TPM2_RC code) {
+    TPM2_HANDLE gone = 0;
+    if (wire::isReferenceHandle(code) && code - TPM2_RC_REFERENCE_H0 < wire::kMaxHandles)
+        gone = plan_.named[code - TPM2_RC_REFERENCE_H0];
+    if (wire::isReferenceSession(code) && code - TPM2_RC_REFERENCE_S0 < wire::kMaxAuthorizations)
+        gone = plan_.sessions[code - TPM2_RC_REFERENCE_S0];
+    if (code == wire::forParameter(TPM2_RC_HANDLE, 0)) gone = plan_.flushed;
+    if (gone != 0) {
+        if (wire::isSession(gone))
+            ownership_.removeSession(gone);
+        else
+            ownership_.removeObject(holding_, gone);
+        if (!tpm_.isResourceManager()) ownership_.suspectEverything();
+    }
+    // Not started: everything that was loaded is lost. Startup itself says so of a running TPM.
+    if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup)
+        ownership_.tpmRestarted(false);
+}
+
+void Space::succeeded(size_t size) {
+    endSessions();
+    if (plan_.attributes.flushedHandle < wire::kMaxHandles)
+        ownership_.removeObject(holding_, plan_.named[plan_.attributes.flushedHandle]);
+    if (plan_.attributes.responseHandle) adopt(wire::Response({response_.data(), size}));
+    commitByCode(size);
+}
+
+/// Part 1, 19.6.4: a session whose continueSession is clear ends with the command's success.
+void Space::endSessions() {
+    for (size_t i = 0; i < plan_.sessions.size(); ++i)
+        if (plan_.ending[i]) ownership_.removeSession(plan_.sessions[i]);
+}
+
+void Space::adopt(wire::Response response) {
+    if (!response.hasHandle()) return;
+    const TPM2_HANDLE physical = response.handle();
+    if (wire::isTransient(physical))
+        response.setHandle(ownership_.adoptObject(holding_, physical, plan_.hierarchy));
+    else if (wire::isSession(physical))
+        ownership_.adoptSession(holding_, physical);
+    statistics_.mostObjects = std::max(statistics_.mostObjects, holding_.count());
+    statistics_.mostSessions =
+        std::max(statistics_.mostSessions, ownership_.countSessions(holding_, false));
+}
+
+/// What success means beyond handles and sessions, for the commands where it does.
+void Space::commitByCode(size_t size) {
+    const wire::Bytes parameters = command().parameters(plan_.attributes.handles);
+    switch (command().code()) {
+        case TPM2_CC_FlushContext:
+            if (wire::isSession(plan_.flushed))
+                ownership_.removeSession(plan_.flushed);
+            else
+                ownership_.removeObject(holding_, plan_.flushed);
+            break;
+        case TPM2_CC_ContextSave:
+            if (wire::isSession(plan_.named[0])) ownership_.markSaved(plan_.named[0]);
+            break;
+        case TPM2_CC_Clear:
+            ownership_.hierarchyFlushed(TPM2_RH_OWNER);
+            ownership_.hierarchyFlushed(TPM2_RH_ENDORSEMENT);
+            break;
+        case TPM2_CC_ChangePPS:
+            ownership_.hierarchyFlushed(TPM2_RH_PLATFORM);
+            break;
+        case TPM2_CC_ChangeEPS:
+            ownership_.hierarchyFlushed(TPM2_RH_ENDORSEMENT);
+            break;
+        case TPM2_CC_HierarchyControl:
+            // enable (4), state (1): switching off flushes, switching on does not.
+            if (parameters.size() >= 5 && parameters[4] == TPM2_NO)
+                ownership_.hierarchyFlushed(wire::baseHierarchy(wire::get32(parameters.data())));
+            break;
+        case TPM2_CC_Shutdown:
+            ownership_.shutdownState =
+                parameters.size() >= 2 && wire::get16(parameters.data()) == TPM2_SU_STATE;
+            break;
+        case TPM2_CC_Startup:
+            restarted();
+            break;
+        case TPM2_CC_GetCapability:
+            responseSize_ = rewriteCapability(plan_.query, buffer(), size, holding_, ownership_);
+            break;
+        default:
+            break;
+    }
+}
+
+/// Startup succeeds on a TPM that was reset or powered up. Contexts stay good only after an
+/// orderly Shutdown(STATE).
+void Space::restarted() {
+    ownership_.tpmRestarted(!ownership_.shutdownState);
+    ownership_.shutdownState = false;
+}
+
+tpm::Exchange Space::nextSuspect() {
+    suspect_ = tpm_.isResourceManager() ? 0 : ownership_.nextSuspect();
+    if (suspect_ == 0) return tpm::Exchange::none();
+    probe_.ofPresence(suspect_);
+    return exchange(Phase::Presence, probe_.bytes(), ownership_.scratch());
+}
+
+tpm::Exchange Space::presenceAnswered() {
+    const TPM2_RC code = wire::Response({ownership_.scratch(), wire::kMaxResponseSize}).code();
+    ownership_.resolveSuspect(suspect_, code != TPM2_RC_REFERENCE_H0);
+    return nextSuspect();
+}
+
+// ---- Closing
+// --------------------------------------------------------------------------------------
+
+void Space::close() {
+    if (closing_) return;
+    if (inTurn_ && !channel_->withdraw()) channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
+    closing_ = true;
+    channel_->submit();
+    channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
+}
+
+tpm::Exchange Space::nextFlush() {
+    leaving_ = 0;
+    if (const TPM2_HANDLE first = holding_.next(TPM2_TRANSIENT_FIRST))
+        leaving_ = holding_.find(first)->physical;
+    for (const Session &session : ownership_.sessions())
+        if (leaving_ == 0 && session.owner == &holding_ && !session.saved)
+            leaving_ = session.handle;
+    if (leaving_ == 0) {
+        ownership_.forget(holding_);  // the sessions that the client saved
+        return tpm::Exchange::none();
+    }
+    ++statistics_.flushes;
+    wire::putHeader(command_.data(), TPM2_ST_NO_SESSIONS, kFlushSize, TPM2_CC_FlushContext);
+    wire::put32(&command_[wire::kHeaderSize], leaving_);
+    return exchange(Phase::Closing, {command_.data(), kFlushSize}, ownership_.scratch());
+}
+
+tpm::Exchange Space::flushAnswered() {
+    const TPM2_RC code = wire::Response({ownership_.scratch(), wire::kMaxResponseSize}).code();
+    if (isBusy(code) && ++attempts_ < kMostAttempts) return nextFlush();
+    attempts_ = 0;
+    if (wire::isSession(leaving_))
+        ownership_.removeSession(leaving_);
+    else
+        ownership_.removeObject(holding_, holding_.next(TPM2_TRANSIENT_FIRST));
+    return nextFlush();
+}
+
+}  // namespace spaces::space

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The conf string: [OPTION=VALUE,]...[CHILD[:CHILD-CONF]].
+// Leading pieces between commas that hold a '=' before any ':' are options; the rest is the
+// child TCTI's name and conf, passed on untouched whatever it holds.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace spaces::tcti {
+
+struct Conf {
+    std::string child;  // NAME or NAME:CONF; empty: the usual places are tried
+};
+
+/// One line for each option: its name, values and meaning.
+extern const char kOptionsHelp[];
+
+/// Reads a conf string; null is an empty one. Returns false, after a log line that says what is
+/// wrong and what is allowed, for an unknown option, a bad value, an option that this build does
+/// not have, or a child that is this library. May throw std::bad_alloc.
+bool parseConf(const char *text, Conf &conf);
+
+}  // namespace spaces::tcti

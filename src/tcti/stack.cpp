@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The registry of stacks; see stack.h. It is a list of plain pointers, so that nothing of it has
+// to be built or torn down when the library is loaded and unloaded.
+#include "tcti/stack.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <mutex>
+#include <new>
+
+#include "log/log.h"
+
+namespace spaces::tcti {
+namespace {
+
+// Recursive because a child TCTI may itself lead to a context of this library (by way of pcap).
+std::recursive_mutex registryMutex;
+Stack *registryFirst = nullptr;
+std::atomic<unsigned> forks = 0;
+
+constexpr const char *kUsualChildren[] = {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm",
+                                          "mssim"};
+
+/// In a forked process: the stacks are the parent's, and so is whoever held the mutex.
+void startOver() {
+    new (&registryMutex) std::recursive_mutex;
+    registryFirst = nullptr;
+    ++forks;
+}
+
+void watchForks() {
+    static bool watching = false;
+    if (watching) return;
+    watching = pthread_atfork(nullptr, nullptr, startOver) == 0;
+}
+
+Stack *find(const std::string &child) {
+    for (Stack *stack = registryFirst; stack != nullptr; stack = stack->next)
+        if (stack->broker.childName() == child) return stack;
+    return nullptr;
+}
+
+StackUse findOrMake(const std::string &child) {
+    const std::lock_guard lock(registryMutex);
+    watchForks();
+    Stack *stack = find(child);
+    if (stack == nullptr) {
+        stack = new Stack(child);
+        stack->next = registryFirst;
+        registryFirst = stack;
+    }
+    ++stack->users;
+    return StackUse(stack);
+}
+
+TSS2_RC useNamed(const std::string &child, StackUse &stack) {
+    StackUse found = findOrMake(child);
+    const TSS2_RC rc = found->broker.connect();
+    if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
+    return rc;
+}
+
+}  // namespace
+
+void StackReleaser::operator()(Stack *stack) const {
+    // Closed before the lock is let go: a device can be opened once only, and the next context
+    // may be opening it already.
+    const std::lock_guard lock(registryMutex);
+    if (--stack->users > 0) return;
+    Stack **at = &registryFirst;
+    while (*at != stack) at = &(*at)->next;
+    *at = stack->next;
+    delete stack;
+}
+
+TSS2_RC useStack(const std::string &child, StackUse &stack) {
+    if (!child.empty()) return useNamed(child, stack);
+    TSS2_RC rc = TSS2_TCTI_RC_GENERAL_FAILURE;
+    for (const char *usual : kUsualChildren) {
+        rc = useNamed(usual, stack);
+        if (rc == TSS2_RC_SUCCESS) return rc;
+    }
+    LOG_ERROR(
+        "No TPM found at device:/dev/tpmrm0, device:/dev/tpm0, swtpm or mssim: name the "
+        "child TCTI, as in spaces:device:/dev/tpm0");
+    return rc;
+}
+
+unsigned forkCount() { return forks.load(std::memory_order_relaxed); }
+
+}  // namespace spaces::tcti

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The interface of a TPM that several users share: each stands in line for it and, in its turn,
+// has it to itself for as many commands as it needs. The layers above speak to this interface
+// alone, so a layer can be put between them and the TPM by implementing it once more.
+//
+// Always holds: one turn at a time, one command at a time, first come first served; all functions
+// of all users of one TPM run one after the other, never two at once, so what users share among
+// themselves needs no lock of its own as long as it is touched in turns only.
+#pragma once
+
+#include <tss2/tss2_tcti.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "wire/response.h"
+
+namespace spaces::tpm {
+
+/// One command for the TPM and the room for its response. Both belong to the user and stay as
+/// they are until the response is there.
+struct Exchange {
+    wire::Bytes command;          // empty: nothing more to send, the turn is over
+    uint8_t *response = nullptr;  // wire::kMaxResponseSize octets
+
+    static Exchange none() { return {}; }
+    bool nothing() const { return command.empty(); }
+};
+
+/// Who uses the TPM. Called in its turn only, from whichever thread drives the TPM; must not
+/// throw and must not call back into the TPM.
+class User {
+  public:
+    virtual ~User() = default;
+
+    /// The turn begins. Returns the first command.
+    virtual Exchange begin() = 0;
+
+    /// The response to the last command, well formed and of `size` octets, is in its buffer.
+    /// Returns the next command.
+    virtual Exchange answered(size_t size) = 0;
+
+    /// The last command could not be sent, or its response not be had; `rc` is what the child
+    /// TCTI said. The turn is over.
+    virtual void failed(TSS2_RC rc) = 0;
+
+    /// The user took its place in line back for a cancel before its turn began.
+    virtual void canceled() = 0;
+
+    /// The locality of its commands.
+    virtual uint8_t locality() const = 0;
+};
+
+/// A user's access to the TPM. Used by one thread at a time, beside the channels of others.
+class Channel {
+  public:
+    virtual ~Channel() = default;
+
+    /// Takes a place in line. The turn may begin, and end, before this returns; it never waits
+    /// for the response to anybody's command.
+    virtual void submit() = 0;
+
+    /// Waits for the end of the turn, driving the TPM for everyone in line meanwhile. `timeout`
+    /// in milliseconds, TSS2_TCTI_TIMEOUT_BLOCK or _NONE, kept as well as the child TCTI keeps
+    /// its own. True if the turn is over.
+    virtual bool wait(int32_t timeout) = 0;
+
+    /// Leaves the line. False if the turn has begun: then it has to be waited for.
+    virtual bool withdraw() = 0;
+
+    /// In line: leaves it and tells the user. Running: asks the child TCTI to cancel; the response
+    /// is still owed. Returns TSS2_RC_SUCCESS, or what the child TCTI says.
+    virtual TSS2_RC cancel() = 0;
+
+    /// Asks the child TCTI whether it can do this locality, if it is free to be asked.
+    virtual TSS2_RC tryLocality(uint8_t locality) = 0;
+};
+
+class Tpm {
+  public:
+    virtual ~Tpm() = default;
+
+    /// `user` must outlive the channel.
+    virtual std::unique_ptr<Channel> open(User &user) = 0;
+
+    /// True if the child is a resource manager of its own, which refuses in its own way handles
+    /// that it never gave out and commands shorter than their handles: none may be sent to it.
+    virtual bool isResourceManager() const = 0;
+
+    /// Changes when everything in the TPM that came through this connection is gone. Asked in a
+    /// turn.
+    virtual unsigned epoch() const = 0;
+};
+
+}  // namespace spaces::tpm

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The client's side of a session: see session.h, and TPM 2.0 Part 1, "Session-based
+ * authorizations", whose terms are used here.
+ */
+#include "session.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "crypto.h"
+#include "response.h"
+
+namespace spaces::test {
+
+namespace {
+
+constexpr size_t kNonceSize = 16;
+
+Bytes joined(std::initializer_list<Bytes> parts) {
+    Bytes all;
+    for (const Bytes &part : parts) append(all, part);
+    return all;
+}
+
+/** True for handles that are their own Name. */
+bool namesItself(TPM2_HANDLE handle) {
+    switch (handle >> TPM2_HR_SHIFT) {
+        case TPM2_HT_TRANSIENT:
+        case TPM2_HT_PERSISTENT:
+        case TPM2_HT_NV_INDEX:
+            return false;
+        default:
+            return true;
+    }
+}
+
+/** The Names of all handles of the command, those that may be left out filled in. */
+std::vector<Bytes> completeNames(const Command &command, std::vector<Bytes> names) {
+    names.resize(command.handles().size());
+    for (size_t i = 0; i < names.size(); i++) {
+        if (!names[i].empty()) continue;
+        if (!namesItself(command.handles()[i]))
+            throw std::logic_error("the Name of " + hex(command.handles()[i]) + " is needed");
+        names[i] = handleName(command.handles()[i]);
+    }
+    return names;
+}
+
+Bytes cpHash(Command &command, const std::vector<Bytes> &names) {
+    Bytes input;
+    append(input, command.code(), 4);
+    for (const Bytes &name : names) append(input, name);
+    append(input, command.parameters());
+    return sha256(input);
+}
+
+/** Replaces the first parameter, a TPM2B, by its encryption or decryption. */
+void cryptFirstParameter(Bytes &parameters, const Bytes &key, const Bytes &nonceNewer,
+                         const Bytes &nonceOlder, bool encrypt) {
+    Cursor cursor(parameters);
+    Bytes plain = cursor.tpm2b();
+    Bytes material = kdfa(key, "CFB", nonceNewer, nonceOlder, 256);
+    Bytes changed = aesCfb(Bytes(material.begin(), material.begin() + 16),
+                           Bytes(material.begin() + 16, material.end()), plain, encrypt);
+    std::copy(changed.begin(), changed.end(), parameters.begin() + 2);
+}
+
+}  // namespace
+
+Session Session::start(Client &client, TPM2_SE type) {
+    Options options;
+    options.type = type;
+    return start(client, options);
+}
+
+Session Session::start(Client &client, const Options &options) {
+    Session session;
+    session.type_ = options.type;
+    session.nonceCaller_ = randomBytes(kNonceSize);
+    Command command = startAuthSession(options.type, options.bind, session.nonceCaller_);
+    if (options.symmetric) {
+        Bytes &fields = command.parameters();
+        fields.resize(fields.size() - 4);  // the symmetric algorithm NULL and the hash
+        command.u16(TPM2_ALG_AES).u16(128).u16(TPM2_ALG_CFB).u16(TPM2_ALG_SHA256);
+    }
+    Bytes response = client.ok(command);
+    session.handle_ = test::handle(response);
+    session.nonceTpm_ = parameters(response, 1).tpm2b();
+    if (options.bind != TPM2_RH_NULL) {
+        session.key_ =
+            kdfa(bytes(options.bindAuth), "ATH", session.nonceTpm_, session.nonceCaller_, 256);
+        // A policy session takes its key from the bind entity but is not bound to it.
+        if (options.type == TPM2_SE_HMAC)
+            session.boundName_ =
+                options.bindName.empty() ? handleName(options.bind) : options.bindName;
+    }
+    return session;
+}
+
+Bytes Session::authorize(Client &client, Command command, const std::string &auth,
+                         const std::vector<Bytes> &names, uint8_t attributes) {
+    std::vector<Use> uses{{this, auth, attributes}};
+    for (size_t i = 1; i < command.authorizations().size(); i++) {
+        const Bytes &password = command.authorizations()[i].hmac;
+        uses.push_back({nullptr, std::string(password.begin(), password.end())});
+    }
+    return sendWith(client, command, uses, names);
+}
+
+Bytes Session::audit(Client &client, Command command, const std::vector<Bytes> &names,
+                     uint8_t attributes) {
+    std::vector<Use> uses;
+    for (const Command::Authorization &each : command.authorizations())
+        uses.push_back({nullptr, std::string(each.hmac.begin(), each.hmac.end())});
+    uses.push_back({this, "", attributes});
+    return sendWith(client, command, uses, names);
+}
+
+/** One command on its way with sessions: first every session's part of the command is computed,
+ *  then that of the response is checked. */
+class Exchange {
+  public:
+    Exchange(Command command, const std::vector<Use> &uses, const std::vector<Bytes> &names)
+        : command_(std::move(command)), uses_(uses), names_(completeNames(command_, names)) {}
+
+    /** The command as it goes out: nonces rolled, first parameter encrypted, HMACs made. */
+    Bytes command();
+
+    /** Verifies a successful response; returns it with its first parameter decrypted. */
+    Bytes verified(Bytes response);
+
+  private:
+    void rollNonces();
+    void encrypt();
+    Bytes otherNonces() const;
+    Bytes hmacKey(const Use &use, size_t position) const;
+    void verify(const Use &use, const Bytes &key, const Bytes &responseHash, Cursor &area);
+    const Use *with(uint8_t attribute) const;
+    static Bytes parameterKey(const Use &use) {
+        return joined({use.session->key_, bytes(use.auth)});
+    }
+
+    Command command_;
+    const std::vector<Use> &uses_;
+    std::vector<Bytes> names_;
+    std::vector<Bytes> keys_;
+};
+
+/** The entry whose session has the attribute, or nullptr. */
+const Use *Exchange::with(uint8_t attribute) const {
+    for (const Use &use : uses_)
+        if (use.session != nullptr && (use.attributes & attribute) != 0) return &use;
+    return nullptr;
+}
+
+void Exchange::rollNonces() {
+    for (const Use &use : uses_)
+        if (use.session != nullptr) use.session->nonceCaller_ = randomBytes(kNonceSize);
+}
+
+void Exchange::encrypt() {
+    if (const Use *use = with(TPMA_SESSION_DECRYPT))
+        cryptFirstParameter(command_.parameters(), parameterKey(*use), use->session->nonceCaller_,
+                            use->session->nonceTpm_, true);
+}
+
+/** When another session than the first encrypts, the first one's HMAC takes in its nonceTPM. */
+Bytes Exchange::otherNonces() const {
+    Bytes nonces;
+    const Use *decrypting = with(TPMA_SESSION_DECRYPT);
+    const Use *encrypting = with(TPMA_SESSION_ENCRYPT);
+    if (decrypting != nullptr && decrypting != &uses_[0])
+        append(nonces, decrypting->session->nonceTpm_);
+    if (encrypting != nullptr && encrypting != &uses_[0] && encrypting != decrypting)
+        append(nonces, encrypting->session->nonceTpm_);
+    return nonces;
+}
+
+Bytes Exchange::hmacKey(const Use &use, size_t position) const {
+    const Session &session = *use.session;
+    bool bound = position < names_.size() && names_[position] == session.boundName_;
+    bool takesAuth = session.type_ == TPM2_SE_HMAC ? !bound : session.authValueNeeded;
+    return joined({session.key_, takesAuth ? bytes(use.auth) : Bytes{}});
+}
+
+Bytes Exchange::command() {
+    rollNonces();
+    encrypt();  // before cpHash, which is over what the TPM receives
+    const Bytes commandHash = cpHash(command_, names_);
+    command_.noAuth();
+    for (size_t i = 0; i < uses_.size(); i++) {
+        const Use &use = uses_[i];
+        keys_.push_back(use.session == nullptr ? Bytes{} : hmacKey(use, i));
+        if (use.session == nullptr) {
+            command_.password(use.auth);
+            continue;
+        }
+        const Session &session = *use.session;
+        Bytes input = joined({commandHash,
+                              session.nonceCaller_,
+                              session.nonceTpm_,
+                              i == 0 ? otherNonces() : Bytes{},
+                              {use.attributes}});
+        command_.session(session.handle_, session.nonceCaller_, use.attributes,
+                         hmacSha256(keys_[i], input));
+    }
+    return command_;
+}
+
+/** Reads one entry of the response's auth area and checks it. */
+void Exchange::verify(const Use &use, const Bytes &key, const Bytes &responseHash, Cursor &area) {
+    Bytes nonce = area.tpm2b();
+    uint8_t attributes = area.u8();
+    Bytes hmac = area.tpm2b();
+    if (use.session == nullptr) return;
+    Session &session = *use.session;
+    session.nonceTpm_ = nonce;
+    Bytes input = joined({responseHash, nonce, session.nonceCaller_, {attributes}});
+    if (hmac != hmacSha256(key, input))
+        throw std::runtime_error("the response HMAC of session " + hex(session.handle_) +
+                                 " is wrong");
+}
+
+Bytes Exchange::verified(Bytes response) {
+    const size_t head = 10 + 4 * static_cast<size_t>(responseHandles(command_.code()));
+    Cursor area(response);
+    area.bytes(head);
+    Bytes answer = area.bytes(area.u32());
+    Bytes hashed;
+    append(hashed, TPM2_RC_SUCCESS, 4);
+    append(hashed, command_.code(), 4);
+    append(hashed, answer);
+    for (size_t i = 0; i < uses_.size(); i++) {
+        verify(uses_[i], keys_[i], sha256(hashed), area);
+        if (i < names_.size() && uses_[i].session != nullptr)
+            uses_[i].session->authValueNeeded = false;
+    }
+    if (area.left() != 0) throw std::runtime_error("bytes after the response's auth area");
+    if (const Use *use = with(TPMA_SESSION_ENCRYPT)) {
+        cryptFirstParameter(answer, parameterKey(*use), use->session->nonceTpm_,
+                            use->session->nonceCaller_, false);
+        std::copy(answer.begin(), answer.end(),
+                  response.begin() + static_cast<std::ptrdiff_t>(head) + 4);
+    }
+    return response;
+}
+
+Bytes sendWith(Client &client, Command command, const std::vector<Use> &uses,
+               const std::vector<Bytes> &names) {
+    Exchange exchange(std::move(command), uses, names);
+    Bytes response = client.send(exchange.command());
+    return rc(response) == TPM2_RC_SUCCESS ? exchange.verified(response) : response;
+}
+
+}  // namespace spaces::test
