@@ -67,7 +67,7 @@ bool acceptOption(std::string_view piece) {
         LOG_ERROR(
             "Unknown option '%.*s': allowed are swap, objects, sessions, leftovers, wait, "
             "trace, and then the child TCTI",
-            PRINTABLE(name));
+            PRINTABLE(piece));
         return false;
     }
     switch (option->check(value)) {
