@@ -114,6 +114,7 @@ void Ownership::forget(Holding &owner) {
 }
 
 void Ownership::hierarchyFlushed(TPM2_HANDLE hierarchy) {
+    if (hierarchy == 0) return;  // none that has objects
     const auto hierarchyOf = [](const Entry &entry) {
         return entry.owner->find(entry.handle)->hierarchy;
     };

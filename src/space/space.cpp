@@ -125,8 +125,12 @@ tpm::Exchange Space::answer(TPM2_RC code) {
 
 tpm::Exchange Space::beginCommand() {
     plan_ = Plan{};
-    // With another tag the TPM reads nothing but the tag, and refuses.
-    if (!command().hasCommandTag()) return sendCommand();
+    if (!command().hasCommandTag()) {
+        // The TPM reads nothing but the tag, and refuses: what else is there need not reach it.
+        commandSize_ = wire::kHeaderSize;
+        wire::put32(&command_[2], wire::kHeaderSize);
+        return sendCommand();
+    }
     auto attributes = wire::findCommand(command().code());
     if (!attributes) attributes = ownership_.findLearned(command().code());
     return attributes ? prepare(*attributes) : askForCode();
@@ -256,8 +260,13 @@ void Space::guardSessions() {
 /// FlushContext names what to flush in a parameter (Part 3, 28.4), saved sessions included.
 tpm::Exchange Space::prepareFlush() {
     wire::MutableBytes parameters = command().parameters(0);
-    // Sessions are not allowed: with them the TPM never comes to the parameter.
-    if (command().hasSessions() || parameters.size() < wire::kHandleSize) return sendCommand();
+    // Sessions are not allowed: with them the TPM never comes to the parameter. Resource managers
+    // take what stands there for a handle all the same.
+    if (command().hasSessions())
+        return tpm_.isResourceManager() ? answer(TPM2_RC_AUTH_CONTEXT) : sendCommand();
+    if (parameters.size() < wire::kHandleSize)
+        return tpm_.isResourceManager() ? answer(wire::forParameter(TPM2_RC_INSUFFICIENT, 0))
+                                        : sendCommand();
     const TPM2_HANDLE handle = wire::get32(parameters.data());
     const Claim whose = claim(handle);
     const bool own = whose == Claim::Own || ownership_.findSession(holding_, handle) != nullptr;

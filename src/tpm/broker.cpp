@@ -112,6 +112,8 @@ bool Broker::sleepUntil(Lock &lock, std::optional<Clock::time_point> deadline,
 
 TSS2_RC Broker::connect() {
     Lock lock(mutex_);
+    // A child in use may be busy for long; it is open, or opened again by whoever uses it.
+    if (driven_ && everOpened_) return TSS2_RC_SUCCESS;
     sleepUntil(lock, std::nullopt, [this] { return !driven_; });
     const Driving driving(*this);
     return openChild(lock);
