@@ -48,8 +48,6 @@ void Space::start(wire::Bytes command) {
             answer(TPM2_RC_COMMAND_SIZE);
             return;
         }
-        commandSize_ = wire::kHeaderSize;
-        wire::put32(&command_[2], wire::kHeaderSize);
     }
     inTurn_ = true;
     channel_->submit();

@@ -45,6 +45,9 @@ class Socket {
     Socket &operator=(const Socket &) = delete;
 
     bool bind(uint16_t port) {
+        // As swtpm does: thousands of closed connections must not make every port look taken.
+        const int yes = 1;
+        setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
         sockaddr_in name = address(port);
         return ::bind(fd_, reinterpret_cast<sockaddr *>(&name), sizeof name) == 0;
     }
@@ -232,6 +235,14 @@ void Simulator::readLog() {
 size_t Simulator::commandCount() {
     readLog();
     return commands_.size();
+}
+
+void Simulator::forgetCommands() {
+    // swtpm appends to its log, so it goes on at the new end.
+    std::filesystem::resize_file(directory_ + "/log", 0);
+    logOffset_ = 0;
+    inCommand_ = false;
+    commands_.clear();
 }
 
 std::vector<Bytes> Simulator::commands(size_t mark) {

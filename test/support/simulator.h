@@ -44,6 +44,10 @@ class Simulator {
     std::vector<TPM2_CC> commandCodes(size_t mark = 0);
     std::vector<Bytes> commands(size_t mark = 0);
 
+    /** Starts the count anew and gives the log's disk space back: for tests that send many
+     *  thousand commands. */
+    void forgetCommands();
+
     /** A TPM reset under everybody's feet (_TPM_Init), then perhaps TPM2_Startup, which must
      *  succeed.  For a TPM Resume or Restart send TPM2_Shutdown(STATE) yourself before. */
     void reset(AfterReset startup = AfterReset::startupClear);
