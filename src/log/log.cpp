@@ -19,7 +19,7 @@
 namespace spaces::log {
 namespace {
 
-constexpr const char *kNames[] = {"none", "ERROR", "WARNING", "info", "debug", "trace"};
+constexpr const char* kNames[] = {"none", "ERROR", "WARNING", "info", "debug", "trace"};
 constexpr size_t kMaxLine = 1024;
 constexpr int kUnread = -1;
 
@@ -39,7 +39,7 @@ std::optional<Level> levelNamed(std::string_view name) {
 class Destination {
   public:
     Destination() {
-        const char *path = secure_getenv("TSS2_LOGFILE");
+        const char* path = secure_getenv("TSS2_LOGFILE");
         if (path == nullptr || equal(path, "stderr")) return;
         if (equal(path, "stdout") || equal(path, "-")) {
             fd_ = STDOUT_FILENO;
@@ -53,10 +53,10 @@ class Destination {
     ~Destination() {
         if (opened_) close(fd_);
     }
-    Destination(const Destination &) = delete;
-    Destination &operator=(const Destination &) = delete;
+    Destination(const Destination&) = delete;
+    Destination& operator=(const Destination&) = delete;
 
-    void write(const char *text, size_t size) const {
+    void write(const char* text, size_t size) const {
         while (size > 0) {
             const ssize_t written = ::write(fd_, text, size);
             if (written < 0 && errno == EINTR) continue;
@@ -73,7 +73,7 @@ class Destination {
 
 }  // namespace
 
-Level parseLevel(const char *setting) {
+Level parseLevel(const char* setting) {
     Level level = Level::Warning;
     std::string_view rest = setting == nullptr ? "" : setting;
     while (!rest.empty()) {
@@ -97,7 +97,7 @@ bool enabled(Level level) {
     return static_cast<int>(level) <= current;
 }
 
-void print(Level level, const char *file, int line, const char *function, const char *format, ...) {
+void print(Level level, const char* file, int line, const char* function, const char* format, ...) {
     const int saved = errno;
     char text[kMaxLine];
     const auto put = [&text](size_t at, int added) {
@@ -115,7 +115,7 @@ void print(Level level, const char *file, int line, const char *function, const 
     errno = saved;
 }
 
-void printBytes(Level level, const char *file, int line, const char *function, const char *title,
+void printBytes(Level level, const char* file, int line, const char* function, const char* title,
                 std::span<const uint8_t> bytes) {
     print(level, file, line, function, "%s (size=%zu):", title, bytes.size());
     const Destination destination;

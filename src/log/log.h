@@ -16,16 +16,16 @@ enum class Level { None, Error, Warning, Info, Debug, Trace };
 
 /// The level that a TSS2_LOG value gives the module "tcti": entries MODULE+LEVEL separated by
 /// commas, the last that names "tcti" or "all" wins, Warning when none does. May be null.
-Level parseLevel(const char *setting);
+Level parseLevel(const char* setting);
 
 /// True if messages of this level are printed. The environment is read once.
 bool enabled(Level level);
 
-[[gnu::format(printf, 5, 6)]] void print(Level level, const char *file, int line,
-                                         const char *function, const char *format, ...);
+[[gnu::format(printf, 5, 6)]] void print(Level level, const char* file, int line,
+                                         const char* function, const char* format, ...);
 
 /// A title and the bytes in hexadecimal, sixteen to a row.
-void printBytes(Level level, const char *file, int line, const char *function, const char *title,
+void printBytes(Level level, const char* file, int line, const char* function, const char* title,
                 std::span<const uint8_t> bytes);
 
 }  // namespace spaces::log

@@ -45,16 +45,16 @@ class Page {
     bool more_ = false;
 };
 
-void listObjects(Page &page, TPM2_HANDLE from, const Holding &holding) {
+void listObjects(Page& page, TPM2_HANDLE from, const Holding& holding) {
     for (TPM2_HANDLE at = holding.next(from); at != 0 && !page.full(); at = holding.next(at + 1))
         page.add(at);
 }
 
 /// Loaded sessions are listed with their own type, saved ones all as HMAC sessions, each kind by
 /// index alone: as the reference TPM does.
-void listSessions(Page &page, TPM2_HANDLE from, bool saved, const Holding &holding,
-                  const Ownership &ownership) {
-    for (const Session &session : ownership.sessions()) {
+void listSessions(Page& page, TPM2_HANDLE from, bool saved, const Holding& holding,
+                  const Ownership& ownership) {
+    for (const Session& session : ownership.sessions()) {
         const uint32_t index = wire::indexOf(session.handle);
         if (session.owner != &holding || session.saved != saved || index < wire::indexOf(from))
             continue;
@@ -62,8 +62,8 @@ void listSessions(Page &page, TPM2_HANDLE from, bool saved, const Holding &holdi
     }
 }
 
-size_t rewriteHandles(const CapabilityQuery &query, wire::ResponseBuffer buffer, size_t size,
-                      const Holding &holding, const Ownership &ownership) {
+size_t rewriteHandles(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
+                      const Holding& holding, const Ownership& ownership) {
     Page page(buffer, query.count);
     switch (wire::typeOf(query.property)) {
         case TPM2_TRANSIENT_FIRST:
@@ -80,10 +80,10 @@ size_t rewriteHandles(const CapabilityQuery &query, wire::ResponseBuffer buffer,
     }
 }
 
-void rewriteProperties(wire::MutableBytes answer, const Holding &holding, Ownership &ownership) {
+void rewriteProperties(wire::MutableBytes answer, const Holding& holding, Ownership& ownership) {
     constexpr size_t kPropertySize = 8;
     for (size_t at = kEntriesAt; at + kPropertySize <= answer.size(); at += kPropertySize) {
-        uint8_t *value = &answer[at + 4];
+        uint8_t* value = &answer[at + 4];
         switch (wire::get32(&answer[at])) {
             case TPM2_PT_HR_LOADED:
                 wire::put32(value, static_cast<uint32_t>(ownership.countSessions(holding, false)));
@@ -110,8 +110,8 @@ CapabilityQuery readCapabilityQuery(wire::Bytes parameters) {
     return {wire::get32(&parameters[0]), wire::get32(&parameters[4]), wire::get32(&parameters[8])};
 }
 
-size_t rewriteCapability(const CapabilityQuery &query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding &holding, Ownership &ownership) {
+size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
+                         const Holding& holding, Ownership& ownership) {
     if (size < kEntriesAt) return size;
     if (query.capability == TPM2_CAP_HANDLES)
         return rewriteHandles(query, buffer, size, holding, ownership);

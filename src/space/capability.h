@@ -24,7 +24,7 @@ CapabilityQuery readCapabilityQuery(wire::Bytes parameters);
 
 /// Rewrites the successful answer of `size` octets in `buffer`; returns its new size. Learns from
 /// it how many slots the TPM has.
-size_t rewriteCapability(const CapabilityQuery &query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding &holding, Ownership &ownership);
+size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
+                         const Holding& holding, Ownership& ownership);
 
 }  // namespace spaces::space

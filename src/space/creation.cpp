@@ -8,8 +8,8 @@ namespace spaces::space {
 namespace {
 
 /// A primary object's handle is its hierarchy; a child's is its parent, whose hierarchy it shares.
-TPM2_HANDLE hierarchyOfParent(TPM2_HANDLE parent, const Holding &holding) {
-    if (const Object *object = holding.find(parent)) return object->hierarchy;
+TPM2_HANDLE hierarchyOfParent(TPM2_HANDLE parent, const Holding& holding) {
+    if (const Object* object = holding.find(parent)) return object->hierarchy;
     return wire::baseHierarchy(parent);
 }
 
@@ -32,7 +32,7 @@ TPM2_HANDLE hierarchyOfContext(wire::Bytes context) {
 
 }  // namespace
 
-TPM2_HANDLE hierarchyOfNew(const wire::Command &command, size_t handles, const Holding &holding) {
+TPM2_HANDLE hierarchyOfNew(const wire::Command& command, size_t handles, const Holding& holding) {
     switch (command.code()) {
         case TPM2_CC_CreatePrimary:
         case TPM2_CC_Load:

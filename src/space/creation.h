@@ -10,6 +10,6 @@ namespace spaces::space {
 /// OWNER, ENDORSEMENT, PLATFORM or NULL; 0 where the command does not tell: the parent is
 /// persistent, or the command is none that makes objects. `command` still has the client's
 /// handles, `handles` of them.
-TPM2_HANDLE hierarchyOfNew(const wire::Command &command, size_t handles, const Holding &holding);
+TPM2_HANDLE hierarchyOfNew(const wire::Command& command, size_t handles, const Holding& holding);
 
 }  // namespace spaces::space

@@ -15,7 +15,7 @@ constexpr TPM2_HANDLE handleAt(size_t index) {
 
 }  // namespace
 
-const Object *Holding::find(TPM2_HANDLE handle) const {
+const Object* Holding::find(TPM2_HANDLE handle) const {
     const uint32_t index = wire::indexOf(handle);
     if (!wire::isTransient(handle) || index >= slots_.size()) return nullptr;
     return slots_[index].physical == 0 ? nullptr : &slots_[index];
@@ -25,7 +25,7 @@ void Holding::reserve() {
     if (slots_.size() == slots_.capacity()) slots_.reserve(std::max<size_t>(4, slots_.size() * 2));
 }
 
-TPM2_HANDLE Holding::add(const Object &object) {
+TPM2_HANDLE Holding::add(const Object& object) {
     while (lowestFree_ < slots_.size() && slots_[lowestFree_].physical != 0) ++lowestFree_;
     if (lowestFree_ == slots_.size()) slots_.emplace_back();
     slots_[lowestFree_] = object;

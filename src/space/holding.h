@@ -20,13 +20,13 @@ struct Object {
 class Holding {
   public:
     /// The object behind a virtual handle; null if there is none.
-    const Object *find(TPM2_HANDLE handle) const;
+    const Object* find(TPM2_HANDLE handle) const;
 
     /// Makes sure that the next add() needs no memory. May throw std::bad_alloc.
     void reserve();
 
     /// Returns the new object's virtual handle.
-    TPM2_HANDLE add(const Object &object);
+    TPM2_HANDLE add(const Object& object);
     void remove(TPM2_HANDLE handle);
 
     size_t count() const { return count_; }

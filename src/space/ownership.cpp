@@ -11,12 +11,12 @@ namespace spaces::space {
 namespace {
 
 template <class T>
-void reserveOneMore(std::vector<T> &entries) {
+void reserveOneMore(std::vector<T>& entries) {
     if (entries.size() == entries.capacity())
         entries.reserve(std::max<size_t>(8, entries.size() * 2));
 }
 
-constexpr auto kByIndex = [](const Session &session, uint32_t index) {
+constexpr auto kByIndex = [](const Session& session, uint32_t index) {
     return wire::indexOf(session.handle) < index;
 };
 
@@ -25,7 +25,7 @@ constexpr auto kByIndex = [](const Session &session, uint32_t index) {
 std::vector<Ownership::Entry>::iterator Ownership::lowerObject(TPM2_HANDLE physical) {
     return std::lower_bound(
         objects_.begin(), objects_.end(), physical,
-        [](const Entry &entry, TPM2_HANDLE handle) { return entry.physical < handle; });
+        [](const Entry& entry, TPM2_HANDLE handle) { return entry.physical < handle; });
 }
 
 std::vector<Session>::iterator Ownership::lowerSession(TPM2_HANDLE handle) {
@@ -36,12 +36,12 @@ std::vector<Session>::const_iterator Ownership::lowerSession(TPM2_HANDLE handle)
     return std::lower_bound(sessions_.begin(), sessions_.end(), wire::indexOf(handle), kByIndex);
 }
 
-void Ownership::reserveObject(Holding &owner) {
+void Ownership::reserveObject(Holding& owner) {
     owner.reserve();
     reserveOneMore(objects_);
 }
 
-TPM2_HANDLE Ownership::adoptObject(Holding &owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy) {
+TPM2_HANDLE Ownership::adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy) {
     auto at = lowerObject(physical);
     if (at != objects_.end() && at->physical == physical) {
         at->owner->remove(at->handle);
@@ -52,8 +52,8 @@ TPM2_HANDLE Ownership::adoptObject(Holding &owner, TPM2_HANDLE physical, TPM2_HA
     return at->handle;
 }
 
-void Ownership::removeObject(Holding &owner, TPM2_HANDLE handle) {
-    const Object *object = owner.find(handle);
+void Ownership::removeObject(Holding& owner, TPM2_HANDLE handle) {
+    const Object* object = owner.find(handle);
     if (object == nullptr) return;
     objects_.erase(lowerObject(object->physical));
     owner.remove(handle);
@@ -61,7 +61,7 @@ void Ownership::removeObject(Holding &owner, TPM2_HANDLE handle) {
 
 void Ownership::reserveSession() { reserveOneMore(sessions_); }
 
-void Ownership::adoptSession(const Holding &owner, TPM2_HANDLE handle) {
+void Ownership::adoptSession(const Holding& owner, TPM2_HANDLE handle) {
     auto at = lowerSession(handle);
     if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle))
         at = sessions_.insert(at, Session{});
@@ -86,56 +86,56 @@ void Ownership::markSaved(TPM2_HANDLE handle) {
     }
 }
 
-const Session *Ownership::findSession(const Holding &owner, TPM2_HANDLE handle) const {
+const Session* Ownership::findSession(const Holding& owner, TPM2_HANDLE handle) const {
     const auto at = lowerSession(handle);
     if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle)) return nullptr;
     return at->owner == &owner ? &*at : nullptr;
 }
 
-size_t Ownership::countSessions(const Holding &owner, bool withSaved) const {
+size_t Ownership::countSessions(const Holding& owner, bool withSaved) const {
     return static_cast<size_t>(
-        std::count_if(sessions_.begin(), sessions_.end(), [&](const Session &session) {
+        std::count_if(sessions_.begin(), sessions_.end(), [&](const Session& session) {
             return session.owner == &owner && (withSaved || !session.saved);
         }));
 }
 
 template <class Condition>
 void Ownership::removeObjectsIf(Condition condition) {
-    std::erase_if(objects_, [&](const Entry &entry) {
+    std::erase_if(objects_, [&](const Entry& entry) {
         if (!condition(entry)) return false;
         entry.owner->remove(entry.handle);
         return true;
     });
 }
 
-void Ownership::forget(Holding &owner) {
-    removeObjectsIf([&](const Entry &entry) { return entry.owner == &owner; });
-    std::erase_if(sessions_, [&](const Session &session) { return session.owner == &owner; });
+void Ownership::forget(Holding& owner) {
+    removeObjectsIf([&](const Entry& entry) { return entry.owner == &owner; });
+    std::erase_if(sessions_, [&](const Session& session) { return session.owner == &owner; });
 }
 
 void Ownership::hierarchyFlushed(TPM2_HANDLE hierarchy) {
     if (hierarchy == 0) return;  // none that has objects
-    const auto hierarchyOf = [](const Entry &entry) {
+    const auto hierarchyOf = [](const Entry& entry) {
         return entry.owner->find(entry.handle)->hierarchy;
     };
-    removeObjectsIf([&](const Entry &entry) { return hierarchyOf(entry) == hierarchy; });
-    for (Entry &entry : objects_) entry.suspect |= hierarchyOf(entry) == 0;
+    removeObjectsIf([&](const Entry& entry) { return hierarchyOf(entry) == hierarchy; });
+    for (Entry& entry : objects_) entry.suspect |= hierarchyOf(entry) == 0;
 }
 
 void Ownership::tpmRestarted(bool contextsVoid) {
-    removeObjectsIf([](const Entry &) { return true; });
-    std::erase_if(sessions_, [&](const Session &s) { return contextsVoid || !s.saved; });
+    removeObjectsIf([](const Entry&) { return true; });
+    std::erase_if(sessions_, [&](const Session& s) { return contextsVoid || !s.saved; });
 }
 
 void Ownership::suspectEverything() {
-    for (Entry &entry : objects_) entry.suspect = true;
-    for (Session &session : sessions_) session.suspect = !session.saved;
+    for (Entry& entry : objects_) entry.suspect = true;
+    for (Session& session : sessions_) session.suspect = !session.saved;
 }
 
 TPM2_HANDLE Ownership::nextSuspect() const {
-    for (const Entry &entry : objects_)
+    for (const Entry& entry : objects_)
         if (entry.suspect) return entry.physical;
-    for (const Session &session : sessions_)
+    for (const Session& session : sessions_)
         if (session.suspect) return session.handle;
     return 0;
 }
@@ -158,7 +158,7 @@ void Ownership::enterEpoch(unsigned epoch) {
 }
 
 std::optional<wire::CommandAttributes> Ownership::findLearned(TPM2_CC code) const {
-    for (const Learned &learned : learned_)
+    for (const Learned& learned : learned_)
         if (learned.code == code) return learned.attributes;
     return std::nullopt;
 }

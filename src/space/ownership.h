@@ -25,7 +25,7 @@ namespace spaces::space {
 
 struct Session {
     TPM2_HANDLE handle = 0;
-    const Holding *owner = nullptr;
+    const Holding* owner = nullptr;
     bool saved = false;    // by the client: it holds the context
     bool suspect = false;  // see suspectEverything()
 };
@@ -35,29 +35,29 @@ class Ownership {
     // Objects.
 
     /// Makes sure that the next adoptObject() needs no memory. May throw std::bad_alloc.
-    void reserveObject(Holding &owner);
+    void reserveObject(Holding& owner);
     /// Returns the virtual handle.
-    TPM2_HANDLE adoptObject(Holding &owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy);
-    void removeObject(Holding &owner, TPM2_HANDLE handle);
+    TPM2_HANDLE adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy);
+    void removeObject(Holding& owner, TPM2_HANDLE handle);
 
     // Sessions.
 
     /// May throw std::bad_alloc.
     void reserveSession();
-    void adoptSession(const Holding &owner, TPM2_HANDLE handle);
+    void adoptSession(const Holding& owner, TPM2_HANDLE handle);
     void removeSession(TPM2_HANDLE handle);
     void markSaved(TPM2_HANDLE handle);
 
     /// The owner's session with this index; null if it has none.
-    const Session *findSession(const Holding &owner, TPM2_HANDLE handle) const;
+    const Session* findSession(const Holding& owner, TPM2_HANDLE handle) const;
     /// All sessions of all spaces, by index.
-    const std::vector<Session> &sessions() const { return sessions_; }
-    size_t countSessions(const Holding &owner, bool withSaved) const;
+    const std::vector<Session>& sessions() const { return sessions_; }
+    size_t countSessions(const Holding& owner, bool withSaved) const;
 
     // What happens to everyone.
 
     /// Everything that `owner` still has leaves the record.
-    void forget(Holding &owner);
+    void forget(Holding& owner);
     /// The TPM flushed the objects of this hierarchy. Those of an unknown hierarchy become
     /// suspect.
     void hierarchyFlushed(TPM2_HANDLE hierarchy);
@@ -90,12 +90,12 @@ class Ownership {
     bool shutdownState = false;
 
     /// Where responses go that no client sees.
-    uint8_t *scratch() { return scratch_.data(); }
+    uint8_t* scratch() { return scratch_.data(); }
 
   private:
     struct Entry {
         TPM2_HANDLE physical;
-        Holding *owner;
+        Holding* owner;
         TPM2_HANDLE handle;  // the owner's virtual one
         bool suspect = false;
     };

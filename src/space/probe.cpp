@@ -21,7 +21,7 @@ void Probe::ofPresence(TPM2_HANDLE handle) {
     setHandle(0, handle);
 }
 
-void Probe::ofHandles(const wire::Command &command, size_t handles) {
+void Probe::ofHandles(const wire::Command& command, size_t handles) {
     const size_t present =
         std::min(handles * wire::kHandleSize, command.size() - wire::kHeaderSize);
     start(command.code(), present);
@@ -40,7 +40,7 @@ bool handlesAcceptable(TPM2_RC answer) {
            answer == TPM2_RC_AUTH_CONTEXT || answer == TPM2_RC_COMMAND_SIZE;
 }
 
-TPM2_RC precedence(TPM2_RC answer, const wire::Command &command, size_t position, TPM2_RC verdict) {
+TPM2_RC precedence(TPM2_RC answer, const wire::Command& command, size_t position, TPM2_RC verdict) {
     if (handlesAcceptable(answer)) return verdict;
     if (wire::isHandleError(answer)) {
         const TPM2_RC base = wire::formatOneBase(answer);

@@ -23,12 +23,17 @@ class Probe {
 
     /// Of a command's handle area, as far as it is there: `handles` handles, a last one perhaps
     /// cut short.
-    void ofHandles(const wire::Command &command, size_t handles);
+    void ofHandles(const wire::Command& command, size_t handles);
 
     /// Replaces a handle.
     void setHandle(size_t position, TPM2_HANDLE handle);
 
-    wire::Bytes bytes() const { return {bytes_.data(), size_}; }
+    wire::MutableBytes bytes() { return {bytes_.data(), size_}; }
+
+    /// The attributes of a command with as many handles, for the way down.
+    wire::CommandAttributes attributes() const {
+        return {static_cast<uint8_t>((size_ - wire::kHeaderSize) / wire::kHandleSize)};
+    }
 
   private:
     void start(TPM2_CC code, size_t handleBytes);
@@ -44,6 +49,6 @@ bool handlesAcceptable(TPM2_RC answer);
 /// its code for that handle alone, when this TPM answered `answer` to the command's probe: wrong
 /// types anywhere come before absence, absence before `position` comes before absence there, and
 /// what is not about handles comes first of all.
-TPM2_RC precedence(TPM2_RC answer, const wire::Command &command, size_t position, TPM2_RC verdict);
+TPM2_RC precedence(TPM2_RC answer, const wire::Command& command, size_t position, TPM2_RC verdict);
 
 }  // namespace spaces::space

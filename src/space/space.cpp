@@ -31,7 +31,7 @@ TPM2_RC ownCode(TSS2_RC rc) {
 
 }  // namespace
 
-Space::Space(tpm::Tpm &tpm, Ownership &ownership)
+Space::Space(tpm::Tpm& tpm, Ownership& ownership)
     : tpm_(tpm), ownership_(ownership), channel_(tpm.open(*this)) {}
 
 Space::~Space() { close(); }
@@ -103,14 +103,18 @@ void Space::failed(TSS2_RC rc) {
 
 void Space::canceled() { answer(TPM2_RC_CANCELED); }
 
-tpm::Exchange Space::exchange(Phase phase, wire::Bytes bytes, uint8_t *response) {
+tpm::Exchange Space::exchange(Phase phase, wire::MutableBytes bytes, uint8_t* response,
+                              const wire::CommandAttributes& attributes) {
     phase_ = phase;
     ++statistics_.tpmCommands;
-    return {bytes, response};
+    return {bytes, response, attributes};
 }
 
 tpm::Exchange Space::sendCommand() {
-    return exchange(Phase::Command, command().bytes(), response_.data());
+    tpm::Exchange next = exchange(Phase::Command, {command_.data(), commandSize_}, response_.data(),
+                                  plan_.attributes);
+    next.hierarchy = plan_.hierarchy;
+    return next;
 }
 
 /// Answers the client's command here. Returns the end of the turn.
@@ -134,7 +138,7 @@ tpm::Exchange Space::beginCommand() {
     return attributes ? prepare(*attributes) : askForCode();
 }
 
-tpm::Exchange Space::prepare(const wire::CommandAttributes &attributes) {
+tpm::Exchange Space::prepare(const wire::CommandAttributes& attributes) {
     plan_.attributes = attributes;
     plan_.handles = command().handlesPresent(attributes.handles);
     if (command().code() == TPM2_CC_FlushContext) return prepareFlush();
@@ -143,7 +147,7 @@ tpm::Exchange Space::prepare(const wire::CommandAttributes &attributes) {
         try {
             ownership_.reserveObject(holding_);
             ownership_.reserveSession();
-        } catch (const std::bad_alloc &) {
+        } catch (const std::bad_alloc&) {
             return answer(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
         }
         plan_.hierarchy = hierarchyOfNew(command(), attributes.handles, holding_);
@@ -168,7 +172,7 @@ Space::Claim Space::claim(TPM2_HANDLE handle) const {
         return index < range ? Claim::Absent : Claim::OutOfRange;
     }
     if (wire::isSession(handle)) {
-        const Session *session = ownership_.findSession(holding_, handle);
+        const Session* session = ownership_.findSession(holding_, handle);
         if (session != nullptr && !session->saved) return Claim::Own;
         return index < ownership_.sessionSlots ? Claim::Absent : Claim::OutOfRange;
     }
@@ -176,7 +180,7 @@ Space::Claim Space::claim(TPM2_HANDLE handle) const {
 }
 
 /// Replaces the handles in the handle area. False if the one at `absent` must not reach the TPM.
-bool Space::mapHandles(size_t &absent, Claim &why) {
+bool Space::mapHandles(size_t& absent, Claim& why) {
     for (size_t i = 0; i < plan_.handles; ++i) {
         const TPM2_HANDLE handle = command().handle(i);
         const Claim whose = claim(handle);
@@ -212,7 +216,7 @@ tpm::Exchange Space::probeHandles(size_t absent, Claim why) {
             if (whose == Claim::Absent) probe_.setHandle(i, TPM2_TRANSIENT_FIRST);
         }
     }
-    return exchange(Phase::Handles, probe_.bytes(), response_.data());
+    return exchange(Phase::Handles, probe_.bytes(), response_.data(), probe_.attributes());
 }
 
 /// Makes the probe fit for a child that refuses handles it never gave out: a persistent handle
@@ -235,7 +239,7 @@ bool Space::probeForResourceManager(size_t absent) {
 void Space::guardSessions() {
     wire::AuthorizationArea area = command().authorizations(plan_.attributes.handles);
     for (size_t i = 0; i < area.count; ++i) {
-        wire::Authorization &entry = area.entries[i];
+        wire::Authorization& entry = area.entries[i];
         const Claim whose = claim(entry.handle);
         if (!wire::isSession(entry.handle)) continue;
         if (whose == Claim::Own) {
@@ -300,7 +304,7 @@ tpm::Exchange Space::codeExistsAnswered() {
     const TPM2_RC code = wire::Response(response_).code();
     if (!handlesAcceptable(code) && !wire::isHandleError(code)) return answer(code);
     // Part 3, 30.2: TPM_CAP_COMMANDS, one entry from this code on.
-    uint8_t *query = ownership_.scratch();
+    uint8_t* query = ownership_.scratch();
     constexpr size_t kSize = wire::kHeaderSize + 12;
     wire::putHeader(query, TPM2_ST_NO_SESSIONS, kSize, TPM2_CC_GetCapability);
     wire::put32(query + 10, TPM2_CAP_COMMANDS);
@@ -321,7 +325,7 @@ tpm::Exchange Space::codeHandlesAnswered(size_t size) {
     const auto attributes = wire::attributesFrom(wire::get32(&parameters[9]));
     try {
         ownership_.learn(command().code(), attributes);
-    } catch (const std::bad_alloc &) {
+    } catch (const std::bad_alloc&) {
         return answer(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
     }
     return prepare(attributes);
@@ -364,7 +368,7 @@ void Space::refused(TPM2_RC code) {
             ownership_.removeSession(gone);
         else
             ownership_.removeObject(holding_, gone);
-        if (!tpm_.isResourceManager()) ownership_.suspectEverything();
+        if (!tpm_.noticesLoss()) ownership_.suspectEverything();
     }
     // Not started: everything that was loaded is lost. Startup itself says so of a running TPM.
     if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup)
@@ -451,7 +455,7 @@ tpm::Exchange Space::nextSuspect() {
     suspect_ = tpm_.isResourceManager() ? 0 : ownership_.nextSuspect();
     if (suspect_ == 0) return tpm::Exchange::none();
     probe_.ofPresence(suspect_);
-    return exchange(Phase::Presence, probe_.bytes(), ownership_.scratch());
+    return exchange(Phase::Presence, probe_.bytes(), ownership_.scratch(), probe_.attributes());
 }
 
 tpm::Exchange Space::presenceAnswered() {
@@ -475,7 +479,7 @@ tpm::Exchange Space::nextFlush() {
     leaving_ = 0;
     if (const TPM2_HANDLE first = holding_.next(TPM2_TRANSIENT_FIRST))
         leaving_ = holding_.find(first)->physical;
-    for (const Session &session : ownership_.sessions())
+    for (const Session& session : ownership_.sessions())
         if (leaving_ == 0 && session.owner == &holding_ && !session.saved)
             leaving_ = session.handle;
     if (leaving_ == 0) {

@@ -48,7 +48,7 @@ struct Statistics {
 class Space final : public tpm::User {
   public:
     /// Both must outlive the space; `ownership` is one for all spaces over `tpm`.
-    Space(tpm::Tpm &tpm, Ownership &ownership);
+    Space(tpm::Tpm& tpm, Ownership& ownership);
     /// Closes the space, unless that is done.
     ~Space() override;
 
@@ -74,7 +74,7 @@ class Space final : public tpm::User {
     void close();
 
     /// Of a closed space.
-    const Statistics &statistics() const { return statistics_; }
+    const Statistics& statistics() const { return statistics_; }
 
     // For the TPM, in the space's turn.
     tpm::Exchange begin() override;
@@ -119,13 +119,13 @@ class Space final : public tpm::User {
 
     // Before the command is sent: each returns the next exchange.
     tpm::Exchange beginCommand();
-    tpm::Exchange prepare(const wire::CommandAttributes &attributes);
+    tpm::Exchange prepare(const wire::CommandAttributes& attributes);
     tpm::Exchange prepareFlush();
     tpm::Exchange probeHandles(size_t absent, Claim why);
     bool probeForResourceManager(size_t absent);
     tpm::Exchange askForCode();
 
-    bool mapHandles(size_t &absent, Claim &why);
+    bool mapHandles(size_t& absent, Claim& why);
     void guardSessions();
 
     // After a response.
@@ -144,14 +144,15 @@ class Space final : public tpm::User {
     void restarted();
 
     // Exchanges.
-    tpm::Exchange exchange(Phase phase, wire::Bytes bytes, uint8_t *response);
+    tpm::Exchange exchange(Phase phase, wire::MutableBytes bytes, uint8_t* response,
+                           const wire::CommandAttributes& attributes = {});
     tpm::Exchange sendCommand();
     tpm::Exchange nextSuspect();
     tpm::Exchange nextFlush();
     tpm::Exchange answer(TPM2_RC code);
 
-    tpm::Tpm &tpm_;
-    Ownership &ownership_;
+    tpm::Tpm& tpm_;
+    Ownership& ownership_;
     std::unique_ptr<tpm::Channel> channel_;
     Holding holding_;
     uint8_t locality_ = 0;

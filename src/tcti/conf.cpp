@@ -17,7 +17,7 @@ enum class Verdict { Fine, Bad, NotHere };
 
 struct Option {
     std::string_view name;
-    const char *allowed;
+    const char* allowed;
     Verdict (*check)(std::string_view value);
 };
 
@@ -62,7 +62,7 @@ bool acceptOption(std::string_view piece) {
     const std::string_view name = piece.substr(0, equals);
     const std::string_view value = piece.substr(equals + 1);
     const auto option = std::find_if(std::begin(kOptions), std::end(kOptions),
-                                     [&](const Option &o) { return o.name == name; });
+                                     [&](const Option& o) { return o.name == name; });
     if (option == std::end(kOptions)) {
         LOG_ERROR(
             "Unknown option '%.*s': allowed are swap, objects, sessions, leftovers, wait, "
@@ -125,7 +125,7 @@ const char kOptionsHelp[] =
     "This build has isolation only: the defaults are all it accepts. "
     "No CHILD: device:/dev/tpmrm0, device:/dev/tpm0, swtpm, mssim are tried.";
 
-bool parseConf(const char *text, Conf &conf) {
+bool parseConf(const char* text, Conf& conf) {
     std::string_view rest = text == nullptr ? "" : text;
     while (!rest.empty()) {
         const std::string_view piece = rest.substr(0, rest.find(','));

@@ -19,6 +19,6 @@ extern const char kOptionsHelp[];
 /// Reads a conf string; null is an empty one. Returns false, after a log line that says what is
 /// wrong and what is allowed, for an unknown option, a bad value, an option that this build does
 /// not have, or a child that is this library. May throw std::bad_alloc.
-bool parseConf(const char *text, Conf &conf);
+bool parseConf(const char* text, Conf& conf);
 
 }  // namespace spaces::tcti

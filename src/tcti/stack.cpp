@@ -16,10 +16,10 @@ namespace {
 
 // Recursive because a child TCTI may itself lead to a context of this library (by way of pcap).
 std::recursive_mutex registryMutex;
-Stack *registryFirst = nullptr;
+Stack* registryFirst = nullptr;
 std::atomic<unsigned> forks = 0;
 
-constexpr const char *kUsualChildren[] = {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm",
+constexpr const char* kUsualChildren[] = {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm",
                                           "mssim"};
 
 /// In a forked process: the stacks are the parent's, and so is whoever held the mutex.
@@ -35,16 +35,16 @@ void watchForks() {
     watching = pthread_atfork(nullptr, nullptr, startOver) == 0;
 }
 
-Stack *find(const std::string &child) {
-    for (Stack *stack = registryFirst; stack != nullptr; stack = stack->next)
+Stack* find(const std::string& child) {
+    for (Stack* stack = registryFirst; stack != nullptr; stack = stack->next)
         if (stack->broker.childName() == child) return stack;
     return nullptr;
 }
 
-StackUse findOrMake(const std::string &child) {
+StackUse findOrMake(const std::string& child) {
     const std::lock_guard lock(registryMutex);
     watchForks();
-    Stack *stack = find(child);
+    Stack* stack = find(child);
     if (stack == nullptr) {
         stack = new Stack(child);
         stack->next = registryFirst;
@@ -54,7 +54,7 @@ StackUse findOrMake(const std::string &child) {
     return StackUse(stack);
 }
 
-TSS2_RC useNamed(const std::string &child, StackUse &stack) {
+TSS2_RC useNamed(const std::string& child, StackUse& stack) {
     StackUse found = findOrMake(child);
     const TSS2_RC rc = found->broker.connect();
     if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
@@ -63,21 +63,21 @@ TSS2_RC useNamed(const std::string &child, StackUse &stack) {
 
 }  // namespace
 
-void StackReleaser::operator()(Stack *stack) const {
+void StackReleaser::operator()(Stack* stack) const {
     // Closed before the lock is let go: a device can be opened once only, and the next context
     // may be opening it already.
     const std::lock_guard lock(registryMutex);
     if (--stack->users > 0) return;
-    Stack **at = &registryFirst;
+    Stack** at = &registryFirst;
     while (*at != stack) at = &(*at)->next;
     *at = stack->next;
     delete stack;
 }
 
-TSS2_RC useStack(const std::string &child, StackUse &stack) {
+TSS2_RC useStack(const std::string& child, StackUse& stack) {
     if (!child.empty()) return useNamed(child, stack);
     TSS2_RC rc = TSS2_TCTI_RC_GENERAL_FAILURE;
-    for (const char *usual : kUsualChildren) {
+    for (const char* usual : kUsualChildren) {
         rc = useNamed(usual, stack);
         if (rc == TSS2_RC_SUCCESS) return rc;
     }

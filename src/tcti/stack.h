@@ -21,19 +21,19 @@ struct Stack {
     space::Ownership ownership;
 
     // The registry's, under its lock.
-    Stack *next = nullptr;
+    Stack* next = nullptr;
     unsigned users = 0;
 };
 
 struct StackReleaser {
-    void operator()(Stack *stack) const;
+    void operator()(Stack* stack) const;
 };
 using StackUse = std::unique_ptr<Stack, StackReleaser>;
 
 /// The stack over this child, connected; new if no context has it. An empty name tries the usual
 /// places in turn. On failure `stack` is empty and the result is what the child says. May throw
 /// std::bad_alloc. Any thread may call it.
-TSS2_RC useStack(const std::string &child, StackUse &stack);
+TSS2_RC useStack(const std::string& child, StackUse& stack);
 
 /// How often this process has been forked from its ancestors since the library was first used in
 /// them: what was made at another number belongs to a parent process.

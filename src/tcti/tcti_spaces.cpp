@@ -23,7 +23,7 @@
 #include "tss2/tss2_tcti_spaces.h"
 
 // The loader looks for this name; no public header declares it.
-extern "C" const TSS2_TCTI_INFO *Tss2_Tcti_Info(void);
+extern "C" const TSS2_TCTI_INFO* Tss2_Tcti_Info(void);
 
 // The library is built with hidden symbols; these two are its face.
 #define SPACES_EXPORT [[gnu::visibility("default")]]
@@ -47,7 +47,7 @@ struct Inner {
 
 struct Context {
     TSS2_TCTI_CONTEXT_COMMON_V2 common;
-    Inner *inner;
+    Inner* inner;
     State state;
 };
 
@@ -56,7 +56,7 @@ template <class Body>
 TSS2_RC guarded(Body body) noexcept {
     try {
         return body();
-    } catch (const std::bad_alloc &) {
+    } catch (const std::bad_alloc&) {
         return TSS2_TCTI_RC_MEMORY;
     } catch (...) {
         LOG_ERROR("An unexpected error");
@@ -65,15 +65,15 @@ TSS2_RC guarded(Body body) noexcept {
 }
 
 /// The context behind a pointer, or the code of what is wrong with it.
-TSS2_RC open(TSS2_TCTI_CONTEXT *pointer, Context *&context) {
+TSS2_RC open(TSS2_TCTI_CONTEXT* pointer, Context*& context) {
     if (pointer == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
-    context = reinterpret_cast<Context *>(pointer);
+    context = reinterpret_cast<Context*>(pointer);
     if (context->common.v1.magic != kMagic) return TSS2_TCTI_RC_BAD_CONTEXT;
     return context->state == State::Final ? TSS2_TCTI_RC_BAD_SEQUENCE : TSS2_RC_SUCCESS;
 }
 
 /// The same for a call that needs a state.
-TSS2_RC openIn(State state, TSS2_TCTI_CONTEXT *pointer, Context *&context) {
+TSS2_RC openIn(State state, TSS2_TCTI_CONTEXT* pointer, Context*& context) {
     const TSS2_RC rc = open(pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
     if (context->state != state) return TSS2_TCTI_RC_BAD_SEQUENCE;
@@ -84,9 +84,9 @@ TSS2_RC openIn(State state, TSS2_TCTI_CONTEXT *pointer, Context *&context) {
     return TSS2_RC_SUCCESS;
 }
 
-TSS2_RC transmit(TSS2_TCTI_CONTEXT *pointer, size_t size, const uint8_t *command) {
+TSS2_RC transmit(TSS2_TCTI_CONTEXT* pointer, size_t size, const uint8_t* command) {
     if (command == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
-    Context *context = nullptr;
+    Context* context = nullptr;
     const TSS2_RC rc = openIn(State::Transmit, pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
     if (size < wire::kHeaderSize || wire::get32(command + 2) != size) {
@@ -102,7 +102,7 @@ TSS2_RC transmit(TSS2_TCTI_CONTEXT *pointer, size_t size, const uint8_t *command
 }
 
 /// Gives the response, or its size alone if there is no buffer.
-TSS2_RC fetch(Context &context, size_t *size, uint8_t *buffer) {
+TSS2_RC fetch(Context& context, size_t* size, uint8_t* buffer) {
     const wire::Bytes response = context.inner->space.response();
     const size_t room = *size;
     *size = response.size();
@@ -114,9 +114,9 @@ TSS2_RC fetch(Context &context, size_t *size, uint8_t *buffer) {
     return TSS2_RC_SUCCESS;
 }
 
-TSS2_RC receive(TSS2_TCTI_CONTEXT *pointer, size_t *size, uint8_t *response, int32_t timeout) {
+TSS2_RC receive(TSS2_TCTI_CONTEXT* pointer, size_t* size, uint8_t* response, int32_t timeout) {
     if (size == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
-    Context *context = nullptr;
+    Context* context = nullptr;
     const TSS2_RC rc = openIn(State::Receive, pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
     if (timeout < TSS2_TCTI_TIMEOUT_BLOCK) {
@@ -129,39 +129,39 @@ TSS2_RC receive(TSS2_TCTI_CONTEXT *pointer, size_t *size, uint8_t *response, int
     });
 }
 
-TSS2_RC cancel(TSS2_TCTI_CONTEXT *pointer) {
-    Context *context = nullptr;
+TSS2_RC cancel(TSS2_TCTI_CONTEXT* pointer) {
+    Context* context = nullptr;
     const TSS2_RC rc = openIn(State::Receive, pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
     return guarded([&] { return context->inner->space.cancel(); });
 }
 
-TSS2_RC setLocality(TSS2_TCTI_CONTEXT *pointer, uint8_t locality) {
-    Context *context = nullptr;
+TSS2_RC setLocality(TSS2_TCTI_CONTEXT* pointer, uint8_t locality) {
+    Context* context = nullptr;
     const TSS2_RC rc = openIn(State::Transmit, pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
     return guarded([&] { return context->inner->space.setLocality(locality); });
 }
 
 /// The child's handle is of no use: a response may be taken from it on another context's behalf.
-TSS2_RC getPollHandles(TSS2_TCTI_CONTEXT *pointer, TSS2_TCTI_POLL_HANDLE *, size_t *count) {
+TSS2_RC getPollHandles(TSS2_TCTI_CONTEXT* pointer, TSS2_TCTI_POLL_HANDLE*, size_t* count) {
     if (count == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
-    Context *context = nullptr;
+    Context* context = nullptr;
     const TSS2_RC rc = open(pointer, context);
     return rc != TSS2_RC_SUCCESS ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
 }
 
 /// Stickiness is for access brokers that swap; no TCTI of tpm2-tss has it.
-TSS2_RC makeSticky(TSS2_TCTI_CONTEXT *pointer, TPM2_HANDLE *handle, uint8_t) {
+TSS2_RC makeSticky(TSS2_TCTI_CONTEXT* pointer, TPM2_HANDLE* handle, uint8_t) {
     if (handle == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
-    Context *context = nullptr;
+    Context* context = nullptr;
     const TSS2_RC rc = open(pointer, context);
     return rc != TSS2_RC_SUCCESS ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
 }
 
-void close(Inner &inner) {
+void close(Inner& inner) {
     inner.space.close();
-    const space::Statistics &done = inner.space.statistics();
+    const space::Statistics& done = inner.space.statistics();
     LOG_INFO("A space over '%s' closes: %" PRIu64 " client commands, %" PRIu64
              " TPM commands, 0 saves, 0 loads, %" PRIu64
              " flushes, at most %zu objects and %zu "
@@ -170,10 +170,10 @@ void close(Inner &inner) {
              done.flushes, done.mostObjects, done.mostSessions);
 }
 
-void finalize(TSS2_TCTI_CONTEXT *pointer) {
-    Context *context = nullptr;
+void finalize(TSS2_TCTI_CONTEXT* pointer) {
+    Context* context = nullptr;
     if (open(pointer, context) != TSS2_RC_SUCCESS) return;
-    Inner *inner = context->inner;
+    Inner* inner = context->inner;
     context->inner = nullptr;
     context->state = State::Final;
     // In a forked process all of it is the parent's, down to the connection: nothing is called.
@@ -185,7 +185,7 @@ void finalize(TSS2_TCTI_CONTEXT *pointer) {
     });
 }
 
-TSS2_RC initialize(Context &context, const char *text) {
+TSS2_RC initialize(Context& context, const char* text) {
     Conf conf;
     if (!parseConf(text, conf)) return TSS2_TCTI_RC_BAD_VALUE;
     StackUse stack;
@@ -210,8 +210,8 @@ constexpr TSS2_TCTI_INFO kInfo = {
 }  // namespace
 }  // namespace spaces::tcti
 
-SPACES_EXPORT TSS2_RC Tss2_Tcti_Spaces_Init(TSS2_TCTI_CONTEXT *tctiContext, size_t *size,
-                                            const char *conf) {
+SPACES_EXPORT TSS2_RC Tss2_Tcti_Spaces_Init(TSS2_TCTI_CONTEXT* tctiContext, size_t* size,
+                                            const char* conf) {
     using namespace spaces::tcti;
     if (size == nullptr) return TSS2_TCTI_RC_BAD_VALUE;
     if (tctiContext == nullptr) {
@@ -219,7 +219,7 @@ SPACES_EXPORT TSS2_RC Tss2_Tcti_Spaces_Init(TSS2_TCTI_CONTEXT *tctiContext, size
         return TSS2_RC_SUCCESS;
     }
     if (*size < sizeof(Context)) return TSS2_TCTI_RC_BAD_VALUE;
-    return guarded([&] { return initialize(*reinterpret_cast<Context *>(tctiContext), conf); });
+    return guarded([&] { return initialize(*reinterpret_cast<Context*>(tctiContext), conf); });
 }
 
-SPACES_EXPORT const TSS2_TCTI_INFO *Tss2_Tcti_Info(void) { return &spaces::tcti::kInfo; }
+SPACES_EXPORT const TSS2_TCTI_INFO* Tss2_Tcti_Info(void) { return &spaces::tcti::kInfo; }

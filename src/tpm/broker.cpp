@@ -60,7 +60,7 @@ bool namesResourceManager(std::string_view child) {
 /// One user's place: out of line, in line, running, or over.
 class Broker::Place final : public Channel {
   public:
-    Place(Broker &broker, User &user) : broker_(broker), user(user) {}
+    Place(Broker& broker, User& user) : broker_(broker), user(user) {}
     ~Place() override { withdraw(); }
 
     void submit() override;
@@ -70,12 +70,12 @@ class Broker::Place final : public Channel {
     TSS2_RC tryLocality(uint8_t locality) override;
 
   private:
-    Broker &broker_;
+    Broker& broker_;
 
   public:
     // The broker's, under its lock.
-    User &user;
-    Place *next = nullptr;
+    User& user;
+    Place* next = nullptr;
     bool inLine = false;
     bool over = true;
 };
@@ -83,25 +83,25 @@ class Broker::Place final : public Channel {
 /// While it lives, its thread is the one that may use the child.
 class Broker::Driving {
   public:
-    explicit Driving(Broker &broker) : broker_(broker) { broker_.driven_ = true; }
+    explicit Driving(Broker& broker) : broker_(broker) { broker_.driven_ = true; }
     ~Driving() {
         broker_.driven_ = false;
         broker_.changed_.notify_all();
     }
-    Driving(const Driving &) = delete;
-    Driving &operator=(const Driving &) = delete;
+    Driving(const Driving&) = delete;
+    Driving& operator=(const Driving&) = delete;
 
   private:
-    Broker &broker_;
+    Broker& broker_;
 };
 
 Broker::Broker(std::string child)
     : isResourceManager_(namesResourceManager(child)), child_(std::move(child)) {}
 
-std::unique_ptr<Channel> Broker::open(User &user) { return std::make_unique<Place>(*this, user); }
+std::unique_ptr<Channel> Broker::open(User& user) { return std::make_unique<Place>(*this, user); }
 
 template <class Condition>
-bool Broker::sleepUntil(Lock &lock, std::optional<Clock::time_point> deadline,
+bool Broker::sleepUntil(Lock& lock, std::optional<Clock::time_point> deadline,
                         Condition condition) {
     if (!deadline) {
         changed_.wait(lock, condition);
@@ -119,7 +119,7 @@ TSS2_RC Broker::connect() {
     return openChild(lock);
 }
 
-void Broker::enqueue(Place &place) {
+void Broker::enqueue(Place& place) {
     place.next = nullptr;
     place.inLine = true;
     place.over = false;
@@ -127,15 +127,15 @@ void Broker::enqueue(Place &place) {
     last_ = &place;
 }
 
-void Broker::remove(Place &place) {
-    Place *before = nullptr;
-    for (Place *at = first_; at != &place; at = at->next) before = at;
+void Broker::remove(Place& place) {
+    Place* before = nullptr;
+    for (Place* at = first_; at != &place; at = at->next) before = at;
     (before == nullptr ? first_ : before->next) = place.next;
     if (last_ == &place) last_ = before;
     place.inLine = false;
 }
 
-void Broker::advance(Lock &lock) {
+void Broker::advance(Lock& lock) {
     while (running_ == nullptr && first_ != nullptr) {
         running_ = first_;
         remove(*running_);
@@ -143,14 +143,14 @@ void Broker::advance(Lock &lock) {
     }
 }
 
-void Broker::send(Lock &lock, const Exchange &exchange) {
+void Broker::send(Lock& lock, const Exchange& exchange) {
     if (exchange.nothing()) return endTurn();
     exchange_ = exchange;
     const TSS2_RC rc = sendNow(lock);
     if (rc != TSS2_RC_SUCCESS) fail(rc);
 }
 
-TSS2_RC Broker::sendNow(Lock &lock) {
+TSS2_RC Broker::sendNow(Lock& lock) {
     TSS2_RC rc = openChild(lock);
     if (rc != TSS2_RC_SUCCESS) return rc;
     rc = useLocality(lock, running_->user.locality());
@@ -161,7 +161,7 @@ TSS2_RC Broker::sendNow(Lock &lock) {
     return rc;
 }
 
-bool Broker::receive(Lock &lock, int32_t timeout) {
+bool Broker::receive(Lock& lock, int32_t timeout) {
     size_t size = 0;
     lock.unlock();
     const wire::ResponseBuffer buffer(exchange_.response, wire::kMaxResponseSize);
@@ -177,7 +177,7 @@ bool Broker::receive(Lock &lock, int32_t timeout) {
     return true;
 }
 
-TSS2_RC Broker::openChild(Lock &lock) {
+TSS2_RC Broker::openChild(Lock& lock) {
     if (child_.isOpen()) return TSS2_RC_SUCCESS;
     lock.unlock();
     const TSS2_RC rc = child_.open();
@@ -193,7 +193,7 @@ TSS2_RC Broker::openChild(Lock &lock) {
     return rc;
 }
 
-TSS2_RC Broker::useLocality(Lock &lock, uint8_t locality) {
+TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
     if (locality == locality_) return TSS2_RC_SUCCESS;
     lock.unlock();
     const TSS2_RC rc = child_.setLocality(locality);

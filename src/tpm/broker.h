@@ -34,33 +34,33 @@ class Broker final : public Tpm {
     /// Opens the child TCTI, unless it is open. Returns what it says.
     TSS2_RC connect();
 
-    std::unique_ptr<Channel> open(User &user) override;
+    std::unique_ptr<Channel> open(User& user) override;
     bool isResourceManager() const override { return isResourceManager_; }
     unsigned epoch() const override { return epoch_; }
 
-    const std::string &childName() const { return child_.nameAndConf(); }
+    const std::string& childName() const { return child_.nameAndConf(); }
 
   private:
     class Place;
     class Driving;
     using Lock = std::unique_lock<std::mutex>;
 
-    void enqueue(Place &place);
-    void remove(Place &place);
+    void enqueue(Place& place);
+    void remove(Place& place);
 
     /// All need the lock and `driven_`; they let the lock go around calls into the child.
-    void advance(Lock &lock);
-    void send(Lock &lock, const Exchange &exchange);
-    TSS2_RC sendNow(Lock &lock);
-    bool receive(Lock &lock, int32_t timeout);
-    TSS2_RC openChild(Lock &lock);
-    TSS2_RC useLocality(Lock &lock, uint8_t locality);
+    void advance(Lock& lock);
+    void send(Lock& lock, const Exchange& exchange);
+    TSS2_RC sendNow(Lock& lock);
+    bool receive(Lock& lock, int32_t timeout);
+    TSS2_RC openChild(Lock& lock);
+    TSS2_RC useLocality(Lock& lock, uint8_t locality);
     void fail(TSS2_RC rc);
     void endTurn();
 
     /// Waits until no thread is in the child, or until the deadline. False at the deadline.
     template <class Condition>
-    bool sleepUntil(Lock &lock, std::optional<std::chrono::steady_clock::time_point> deadline,
+    bool sleepUntil(Lock& lock, std::optional<std::chrono::steady_clock::time_point> deadline,
                     Condition condition);
 
     const bool isResourceManager_;
@@ -71,9 +71,9 @@ class Broker final : public Tpm {
     bool everOpened_ = false;
     unsigned epoch_ = 0;
     uint8_t locality_ = 0;  // the last one set; a child TCTI starts at 0
-    Place *first_ = nullptr;
-    Place *last_ = nullptr;
-    Place *running_ = nullptr;
+    Place* first_ = nullptr;
+    Place* last_ = nullptr;
+    Place* running_ = nullptr;
     Exchange exchange_;  // what the child has now
 };
 

@@ -25,7 +25,7 @@ TSS2_RC Child::transmit(wire::Bytes command) {
     return Tss2_Tcti_Transmit(context_, command.size(), command.data());
 }
 
-TSS2_RC Child::receive(wire::ResponseBuffer response, size_t &size, int32_t timeout) {
+TSS2_RC Child::receive(wire::ResponseBuffer response, size_t& size, int32_t timeout) {
     size = response.size();
     const TSS2_RC rc = Tss2_Tcti_Receive(context_, &size, response.data(), timeout);
     if (rc != TSS2_RC_SUCCESS) return rc;

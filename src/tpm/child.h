@@ -17,10 +17,10 @@ class Child {
     /// `nameAndConf` as tctildr takes it: NAME or NAME:CONF.
     explicit Child(std::string nameAndConf) : nameAndConf_(std::move(nameAndConf)) {}
     ~Child() { close(); }
-    Child(const Child &) = delete;
-    Child &operator=(const Child &) = delete;
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
 
-    const std::string &nameAndConf() const { return nameAndConf_; }
+    const std::string& nameAndConf() const { return nameAndConf_; }
 
     /// Loads and connects, unless that is done. Returns what tctildr or the child's Init says.
     TSS2_RC open();
@@ -31,14 +31,14 @@ class Child {
 
     /// On success `size` octets of a well-formed response are in the buffer.
     /// TSS2_TCTI_RC_TRY_AGAIN: not yet. Anything else: there will be none.
-    TSS2_RC receive(wire::ResponseBuffer response, size_t &size, int32_t timeout);
+    TSS2_RC receive(wire::ResponseBuffer response, size_t& size, int32_t timeout);
 
     TSS2_RC cancel();
     TSS2_RC setLocality(uint8_t locality);
 
   private:
     std::string nameAndConf_;
-    TSS2_TCTI_CONTEXT *context_ = nullptr;
+    TSS2_TCTI_CONTEXT* context_ = nullptr;
 };
 
 }  // namespace spaces::tpm

@@ -13,15 +13,18 @@
 #include <cstdint>
 #include <memory>
 
+#include "wire/command_table.h"
 #include "wire/response.h"
 
 namespace spaces::tpm {
 
-/// One command for the TPM and the room for its response. Both belong to the user and stay as
-/// they are until the response is there.
+/// One command for the TPM and the room for its response. Both belong to the user; between here
+/// and the TPM handles may be replaced in place, each by one of the same type.
 struct Exchange {
-    wire::Bytes command;          // empty: nothing more to send, the turn is over
-    uint8_t *response = nullptr;  // wire::kMaxResponseSize octets
+    wire::MutableBytes command;          // empty: nothing more to send, the turn is over
+    uint8_t* response = nullptr;         // wire::kMaxResponseSize octets
+    wire::CommandAttributes attributes;  // of the command's code
+    TPM2_HANDLE hierarchy = 0;           // of the object that the command makes; 0: not known
 
     static Exchange none() { return {}; }
     bool nothing() const { return command.empty(); }
@@ -81,11 +84,17 @@ class Tpm {
     virtual ~Tpm() = default;
 
     /// `user` must outlive the channel.
-    virtual std::unique_ptr<Channel> open(User &user) = 0;
+    virtual std::unique_ptr<Channel> open(User& user) = 0;
 
     /// True if the child is a resource manager of its own, which refuses in its own way handles
     /// that it never gave out and commands shorter than their handles: none may be sent to it.
     virtual bool isResourceManager() const = 0;
+
+    /// True if what is lost behind the users' backs is accounted for below.
+    virtual bool noticesLoss() const { return isResourceManager(); }
+
+    /// True if objects and sessions beyond the TPM's slots are made room for.
+    virtual bool makesRoom() const { return false; }
 
     /// Changes when everything in the TPM that came through this connection is gone. Asked in a
     /// turn.

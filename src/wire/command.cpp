@@ -14,7 +14,7 @@ constexpr uint16_t kLargestDigest = 64;         // the size of the largest hash,
 constexpr uint8_t kReservedAttributes = 0x18;   // TPMA_SESSION bits 3 and 4
 
 /// Takes a TPM2B of at most a digest's size off the front; the code of what is wrong with it.
-TPM2_RC skipDigest(MutableBytes &rest) {
+TPM2_RC skipDigest(MutableBytes& rest) {
     if (rest.size() < 2) return TPM2_RC_INSUFFICIENT;
     const uint16_t size = get16(rest.data());
     if (size > kLargestDigest) return TPM2_RC_SIZE;
@@ -25,7 +25,7 @@ TPM2_RC skipDigest(MutableBytes &rest) {
 
 /// Takes one authorisation off the front of `rest`, in the order in which the TPM reads it.
 /// Needs at least a handle there.
-Authorization takeAuthorization(MutableBytes &rest) {
+Authorization takeAuthorization(MutableBytes& rest) {
     Authorization entry;
     entry.at = rest.data();
     entry.handle = get32(rest.data());
@@ -78,7 +78,7 @@ MutableBytes Command::parameters(size_t handles) const {
     return bytes_.subspan(start);
 }
 
-void putHeader(uint8_t *at, TPM2_ST tag, size_t size, uint32_t code) {
+void putHeader(uint8_t* at, TPM2_ST tag, size_t size, uint32_t code) {
     put16(at, tag);
     put32(at + 2, static_cast<uint32_t>(size));
     put32(at + 6, code);

@@ -20,7 +20,7 @@ constexpr uint32_t kMaxCommandSize = TPM2_MAX_COMMAND_SIZE;
 
 /// One entry of the authorisation area, as far as it is there.
 struct Authorization {
-    uint8_t *at = nullptr;  // where its session handle is
+    uint8_t* at = nullptr;  // where its session handle is
     TPM2_HANDLE handle = 0;
     bool continueSession = false;
     TPM2_RC defect = TPM2_RC_SUCCESS;  // the format-one code of its first malformed field
@@ -33,10 +33,10 @@ struct AuthorizationArea {
     std::array<Authorization, kMaxAuthorizations> entries;
     size_t count = 0;
 
-    Authorization *begin() { return entries.data(); }
-    Authorization *end() { return entries.data() + count; }
-    const Authorization *begin() const { return entries.data(); }
-    const Authorization *end() const { return entries.data() + count; }
+    Authorization* begin() { return entries.data(); }
+    Authorization* end() { return entries.data() + count; }
+    const Authorization* begin() const { return entries.data(); }
+    const Authorization* end() const { return entries.data() + count; }
 };
 
 class Command {
@@ -75,6 +75,6 @@ class Command {
 };
 
 /// Writes a header over the first ten octets at `at`.
-void putHeader(uint8_t *at, TPM2_ST tag, size_t size, uint32_t code);
+void putHeader(uint8_t* at, TPM2_ST tag, size_t size, uint32_t code);
 
 }  // namespace spaces::wire

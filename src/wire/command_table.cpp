@@ -174,7 +174,7 @@ constexpr Table kTable = makeTable();
 
 std::optional<CommandAttributes> findCommand(TPM2_CC code) {
     if (code < kFirst || code > kLast) return std::nullopt;
-    const Entry &entry = kTable[code - kFirst];
+    const Entry& entry = kTable[code - kFirst];
     if (!entry.known) return std::nullopt;
     return entry.attributes;
 }

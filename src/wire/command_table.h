@@ -19,7 +19,7 @@ struct CommandAttributes {
     bool responseHandle = false;               // the response carries a new handle
     uint8_t flushedHandle = kNoHandleFlushed;  // position of the handle that success flushes
 
-    bool operator==(const CommandAttributes &) const = default;
+    bool operator==(const CommandAttributes&) const = default;
 };
 
 constexpr uint32_t kMaxHandles = 3;
