@@ -80,7 +80,13 @@ size_t rewriteHandles(const CapabilityQuery& query, wire::ResponseBuffer buffer,
     }
 }
 
-void rewriteProperties(wire::MutableBytes answer, const Holding& holding, Ownership& ownership) {
+/// What is available to one who uses `used` of `slots`, and can always have one more.
+uint32_t available(uint32_t slots, size_t used) {
+    return used < slots ? slots - static_cast<uint32_t>(used) : 1;
+}
+
+void rewriteProperties(wire::MutableBytes answer, const Holding& holding, Ownership& ownership,
+                       bool makesRoom) {
     constexpr size_t kPropertySize = 8;
     for (size_t at = kEntriesAt; at + kPropertySize <= answer.size(); at += kPropertySize) {
         uint8_t* value = &answer[at + 4];
@@ -90,6 +96,18 @@ void rewriteProperties(wire::MutableBytes answer, const Holding& holding, Owners
                 break;
             case TPM2_PT_HR_ACTIVE:
                 wire::put32(value, static_cast<uint32_t>(ownership.countSessions(holding, true)));
+                break;
+            case TPM2_PT_HR_LOADED_AVAIL:
+                if (makesRoom)
+                    wire::put32(value, available(ownership.loadedSlots,
+                                                 ownership.countSessions(holding, false)));
+                break;
+            case TPM2_PT_HR_TRANSIENT_AVAIL:
+                if (makesRoom)
+                    wire::put32(value, available(ownership.transientSlots, holding.count()));
+                break;
+            case TPM2_PT_HR_LOADED_MIN:
+                ownership.loadedSlots = wire::get32(value);
                 break;
             case TPM2_PT_HR_TRANSIENT_MIN:
                 ownership.transientSlots = wire::get32(value);
@@ -111,12 +129,12 @@ CapabilityQuery readCapabilityQuery(wire::Bytes parameters) {
 }
 
 size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding& holding, Ownership& ownership) {
+                         const Holding& holding, Ownership& ownership, bool makesRoom) {
     if (size < kEntriesAt) return size;
     if (query.capability == TPM2_CAP_HANDLES)
         return rewriteHandles(query, buffer, size, holding, ownership);
     if (query.capability == TPM2_CAP_TPM_PROPERTIES)
-        rewriteProperties(buffer.first(size), holding, ownership);
+        rewriteProperties(buffer.first(size), holding, ownership, makesRoom);
     return size;
 }
 

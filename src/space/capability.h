@@ -23,8 +23,9 @@ struct CapabilityQuery {
 CapabilityQuery readCapabilityQuery(wire::Bytes parameters);
 
 /// Rewrites the successful answer of `size` octets in `buffer`; returns its new size. Learns from
-/// it how many slots the TPM has.
+/// it how many slots the TPM has. `makesRoom`: the TPM below has always room for one more object
+/// and one more session; otherwise what is available is what the TPM says.
 size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding& holding, Ownership& ownership);
+                         const Holding& holding, Ownership& ownership, bool makesRoom = false);
 
 }  // namespace spaces::space

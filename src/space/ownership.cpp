@@ -87,6 +87,7 @@ void Ownership::markSaved(TPM2_HANDLE handle) {
 }
 
 const Session* Ownership::findSession(const Holding& owner, TPM2_HANDLE handle) const {
+    if (!wire::isSession(handle)) return nullptr;
     const auto at = lowerSession(handle);
     if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle)) return nullptr;
     return at->owner == &owner ? &*at : nullptr;

@@ -80,6 +80,7 @@ class Ownership {
 
     /// Handles below these indices are in range for the TPM, whether loaded or not.
     uint32_t transientSlots = 3;  // TPM_PT_HR_TRANSIENT_MIN, 3 where nothing else is known
+    uint32_t loadedSlots = 3;     // TPM_PT_HR_LOADED_MIN, 3 where nothing else is known
     uint32_t sessionSlots = 64;   // TPM_PT_ACTIVE_SESSIONS_MAX, 64 where nothing else is known
 
     std::optional<wire::CommandAttributes> findLearned(TPM2_CC code) const;

@@ -8,6 +8,7 @@
 
 #include "log/log.h"
 #include "space/creation.h"
+#include "wire/flushed_hierarchies.h"
 #include "wire/handle.h"
 
 namespace spaces::space {
@@ -106,7 +107,6 @@ void Space::canceled() { answer(TPM2_RC_CANCELED); }
 tpm::Exchange Space::exchange(Phase phase, wire::MutableBytes bytes, uint8_t* response,
                               const wire::CommandAttributes& attributes) {
     phase_ = phase;
-    ++statistics_.tpmCommands;
     return {bytes, response, attributes};
 }
 
@@ -412,22 +412,9 @@ void Space::commitByCode(size_t size) {
                 ownership_.removeObject(holding_, plan_.flushed);
             break;
         case TPM2_CC_ContextSave:
-            if (wire::isSession(plan_.named[0])) ownership_.markSaved(plan_.named[0]);
-            break;
-        case TPM2_CC_Clear:
-            ownership_.hierarchyFlushed(TPM2_RH_OWNER);
-            ownership_.hierarchyFlushed(TPM2_RH_ENDORSEMENT);
-            break;
-        case TPM2_CC_ChangePPS:
-            ownership_.hierarchyFlushed(TPM2_RH_PLATFORM);
-            break;
-        case TPM2_CC_ChangeEPS:
-            ownership_.hierarchyFlushed(TPM2_RH_ENDORSEMENT);
-            break;
-        case TPM2_CC_HierarchyControl:
-            // enable (4), state (1): switching off flushes, switching on does not.
-            if (parameters.size() >= 5 && parameters[4] == TPM2_NO)
-                ownership_.hierarchyFlushed(wire::baseHierarchy(wire::get32(parameters.data())));
+            if (!wire::isSession(plan_.named[0])) break;
+            ownership_.markSaved(plan_.named[0]);
+            unfetched_ = plan_.named[0];
             break;
         case TPM2_CC_Shutdown:
             ownership_.shutdownState =
@@ -437,9 +424,13 @@ void Space::commitByCode(size_t size) {
             restarted();
             break;
         case TPM2_CC_GetCapability:
-            responseSize_ = rewriteCapability(plan_.query, buffer(), size, holding_, ownership_);
+            responseSize_ = rewriteCapability(plan_.query, buffer(), size, holding_, ownership_,
+                                              tpm_.makesRoom());
             break;
         default:
+            for (const TPM2_HANDLE hierarchy :
+                 wire::flushedHierarchies(command(), plan_.attributes.handles))
+                ownership_.hierarchyFlushed(hierarchy);
             break;
     }
 }
@@ -473,6 +464,14 @@ void Space::close() {
     closing_ = true;
     channel_->submit();
     channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
+    statistics_.traffic = channel_->traffic();
+    statistics_.traffic.flushes += flushes_;
+}
+
+/// A session that its client saved is whoever's who holds the context; but nobody can load it if
+/// the client never got that context, or if it is outdated.
+bool Space::staysSaved(const Session& session) const {
+    return session.saved && session.handle != unfetched_ && !tpm_.isStranded(session.handle);
 }
 
 tpm::Exchange Space::nextFlush() {
@@ -480,13 +479,13 @@ tpm::Exchange Space::nextFlush() {
     if (const TPM2_HANDLE first = holding_.next(TPM2_TRANSIENT_FIRST))
         leaving_ = holding_.find(first)->physical;
     for (const Session& session : ownership_.sessions())
-        if (leaving_ == 0 && session.owner == &holding_ && !session.saved)
+        if (leaving_ == 0 && session.owner == &holding_ && !staysSaved(session))
             leaving_ = session.handle;
     if (leaving_ == 0) {
         ownership_.forget(holding_);  // the sessions that the client saved
         return tpm::Exchange::none();
     }
-    ++statistics_.flushes;
+    ++flushes_;
     wire::putHeader(command_.data(), TPM2_ST_NO_SESSIONS, kFlushSize, TPM2_CC_FlushContext);
     wire::put32(&command_[wire::kHeaderSize], leaving_);
     return exchange(Phase::Closing, {command_.data(), kFlushSize}, ownership_.scratch());

@@ -39,8 +39,7 @@ namespace spaces::space {
 /// What a space has done, for the log. All numbers are counts.
 struct Statistics {
     uint64_t clientCommands = 0;
-    uint64_t tpmCommands = 0;
-    uint64_t flushes = 0;
+    tpm::Traffic traffic;
     size_t mostObjects = 0;
     size_t mostSessions = 0;
 };
@@ -63,6 +62,9 @@ class Space final : public tpm::User {
 
     /// The response, once it is there, until the next start().
     wire::Bytes response() const { return {response_.data(), responseSize_}; }
+
+    /// The client has the response.
+    void fetched() { unfetched_ = 0; }
 
     TSS2_RC cancel();
 
@@ -148,6 +150,7 @@ class Space final : public tpm::User {
                            const wire::CommandAttributes& attributes = {});
     tpm::Exchange sendCommand();
     tpm::Exchange nextSuspect();
+    bool staysSaved(const Session& session) const;
     tpm::Exchange nextFlush();
     tpm::Exchange answer(TPM2_RC code);
 
@@ -161,9 +164,11 @@ class Space final : public tpm::User {
     Phase phase_ = Phase::Command;
     Plan plan_;
     Probe probe_;
+    TPM2_HANDLE unfetched_ = 0;  // session whose saved context the client does not have yet
     TPM2_HANDLE suspect_ = 0;
     TPM2_HANDLE leaving_ = 0;  // what FlushContext at close is for, as the TPM calls it
     unsigned attempts_ = 0;
+    uint64_t flushes_ = 0;  // at close
     Statistics statistics_;
     size_t commandSize_ = 0;
     size_t responseSize_ = 0;

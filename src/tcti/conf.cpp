@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdint>
-#include <optional>
+#include <string_view>
 
+#include "config.h"
 #include "log/log.h"
 
 namespace spaces::tcti {
@@ -18,7 +18,7 @@ enum class Verdict { Fine, Bad, NotHere };
 struct Option {
     std::string_view name;
     const char* allowed;
-    Verdict (*check)(std::string_view value);
+    Verdict (*accept)(std::string_view value, Conf& conf);
 };
 
 std::optional<uint32_t> number(std::string_view text) {
@@ -28,36 +28,43 @@ std::optional<uint32_t> number(std::string_view text) {
     return value;
 }
 
-/// One of two words, the first being the default and the second what this build cannot do.
-Verdict either(std::string_view value, std::string_view usual, std::string_view other) {
-    if (value == usual) return Verdict::Fine;
-    return value == other ? Verdict::NotHere : Verdict::Bad;
+Verdict acceptSwap(std::string_view value, Conf& conf) {
+    conf.swap = value == "on";
+    if (conf.swap) return SPACES_SWAPPING ? Verdict::Fine : Verdict::NotHere;
+    return value == "off" ? Verdict::Fine : Verdict::Bad;
 }
 
-Verdict slots(std::string_view value) {
-    const auto count = number(value);
-    return count && *count > 0 ? Verdict::NotHere : Verdict::Bad;
+Verdict acceptSlots(std::string_view value, std::optional<uint32_t>& slots) {
+    slots = number(value);
+    return slots && *slots > 0 ? Verdict::Fine : Verdict::Bad;
 }
 
-Verdict seconds(std::string_view value) {
-    const auto count = number(value);
-    if (!count) return Verdict::Bad;
-    return *count == 0 ? Verdict::Fine : Verdict::NotHere;
+Verdict acceptLeftovers(std::string_view value, Conf&) {
+    if (value == "keep") return Verdict::Fine;
+    return value == "flush" ? Verdict::NotHere : Verdict::Bad;
+}
+
+Verdict acceptWait(std::string_view value, Conf&) {
+    const auto seconds = number(value);
+    if (!seconds) return Verdict::Bad;
+    return *seconds == 0 ? Verdict::Fine : Verdict::NotHere;
 }
 
 constexpr Option kOptions[] = {
-    {"swap", "off or on", [](std::string_view v) { return either(v, "off", "on"); }},
-    {"objects", "a number from 1, with swap=on", slots},
-    {"sessions", "a number from 1, with swap=on", slots},
-    {"leftovers", "keep or flush", [](std::string_view v) { return either(v, "keep", "flush"); }},
-    {"wait", "a number of seconds, 0 not to wait", seconds},
+    {"swap", "off or on", acceptSwap},
+    {"objects", "a number from 1",
+     [](std::string_view value, Conf& conf) { return acceptSlots(value, conf.objects); }},
+    {"sessions", "a number from 1",
+     [](std::string_view value, Conf& conf) { return acceptSlots(value, conf.sessions); }},
+    {"leftovers", "keep or flush", acceptLeftovers},
+    {"wait", "a number of seconds, 0 not to wait", acceptWait},
     {"trace", "a file name",
-     [](std::string_view v) { return v.empty() ? Verdict::Bad : Verdict::NotHere; }},
+     [](std::string_view value, Conf&) { return value.empty() ? Verdict::Bad : Verdict::NotHere; }},
 };
 
 #define PRINTABLE(view) static_cast<int>((view).size()), (view).data()
 
-bool acceptOption(std::string_view piece) {
+bool acceptOption(std::string_view piece, Conf& conf) {
     const size_t equals = piece.find('=');
     const std::string_view name = piece.substr(0, equals);
     const std::string_view value = piece.substr(equals + 1);
@@ -70,7 +77,7 @@ bool acceptOption(std::string_view piece) {
             PRINTABLE(piece));
         return false;
     }
-    switch (option->check(value)) {
+    switch (option->accept(value, conf)) {
         case Verdict::Fine:
             return true;
         case Verdict::Bad:
@@ -78,10 +85,8 @@ bool acceptOption(std::string_view piece) {
                       PRINTABLE(name), option->allowed);
             return false;
         case Verdict::NotHere:
-            LOG_ERROR(
-                "Option '%.*s=%.*s' is not in this build: it has isolation only, no "
-                "swapping, no leftovers=flush, no wait and no trace",
-                PRINTABLE(name), PRINTABLE(value));
+            LOG_ERROR("Option '%.*s' is not in this build, which has isolation%s only",
+                      PRINTABLE(piece), SPACES_SWAPPING ? " and swapping" : "");
             return false;
     }
     return false;
@@ -113,16 +118,23 @@ bool acceptChild(std::string_view child) {
     return true;
 }
 
+/// What one option asks of another.
+bool consistent(const Conf& conf) {
+    if (conf.swap || (!conf.objects && !conf.sessions)) return true;
+    LOG_ERROR("Option '%s' limits swapping: it is allowed with swap=on",
+              conf.objects ? "objects" : "sessions");
+    return false;
+}
+
 }  // namespace
 
 const char kOptionsHelp[] =
     "[OPTION=VALUE,]...[CHILD[:CHILD-CONF]]: "
     "swap=off|on (more objects and sessions than the TPM has slots; default off), "
-    "objects=N, sessions=N (use at most N of the TPM's slots), "
-    "leftovers=keep|flush (of other processes, when no slot is left; default keep), "
-    "wait=SECONDS (for a TPM that another process holds; default 0), "
-    "trace=FILE (of commands and swaps). "
-    "This build has isolation only: the defaults are all it accepts. "
+    "objects=N, sessions=N (with swap=on: use at most N of the TPM's slots), "
+    "leftovers=keep (of other processes; flush is not in this build), "
+    "wait=0 (seconds for a TPM that another process holds; more is not in this build), "
+    "trace=FILE (not in this build). "
     "No CHILD: device:/dev/tpmrm0, device:/dev/tpm0, swtpm, mssim are tried.";
 
 bool parseConf(const char* text, Conf& conf) {
@@ -130,12 +142,12 @@ bool parseConf(const char* text, Conf& conf) {
     while (!rest.empty()) {
         const std::string_view piece = rest.substr(0, rest.find(','));
         if (!isOption(piece)) break;
-        if (!acceptOption(piece)) return false;
+        if (!acceptOption(piece, conf)) return false;
         rest.remove_prefix(std::min(rest.size(), piece.size() + 1));
     }
     if (!rest.empty() && !acceptChild(rest)) return false;
     conf.child = rest;
-    return true;
+    return consistent(conf);
 }
 
 }  // namespace spaces::tcti

@@ -4,13 +4,17 @@
 // child TCTI's name and conf, passed on untouched whatever it holds.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
-#include <string_view>
 
 namespace spaces::tcti {
 
 struct Conf {
-    std::string child;  // NAME or NAME:CONF; empty: the usual places are tried
+    bool swap = false;
+    std::optional<uint32_t> objects;   // slots to use at most
+    std::optional<uint32_t> sessions;  // the same
+    std::string child;                 // NAME or NAME:CONF; empty: the usual places are tried
 };
 
 /// One line for each option: its name, values and meaning.

@@ -41,12 +41,12 @@ Stack* find(const std::string& child) {
     return nullptr;
 }
 
-StackUse findOrMake(const std::string& child) {
+StackUse findOrMake(const std::string& child, const Conf& conf) {
     const std::lock_guard lock(registryMutex);
     watchForks();
     Stack* stack = find(child);
     if (stack == nullptr) {
-        stack = new Stack(child);
+        stack = new Stack(child, conf);
         stack->next = registryFirst;
         registryFirst = stack;
     }
@@ -54,14 +54,37 @@ StackUse findOrMake(const std::string& child) {
     return StackUse(stack);
 }
 
-TSS2_RC useNamed(const std::string& child, StackUse& stack) {
-    StackUse found = findOrMake(child);
+TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
+    StackUse found = findOrMake(child, conf);
+    if (conf.swap && !found->swaps) {
+        LOG_ERROR("swap=on: contexts of this process use '%s' without; all of them have to ask",
+                  child.c_str());
+        return TSS2_TCTI_RC_BAD_VALUE;
+    }
     const TSS2_RC rc = found->broker.connect();
     if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
     return rc;
 }
 
 }  // namespace
+
+Stack::Stack(const std::string& child, const Conf& conf) : broker(child), swaps(conf.swap) {
+#if SPACES_SWAPPING
+    // A child that is a resource manager moves everything resident on every command: as little
+    // as can be is the cheapest there.
+    const unsigned usual = broker.isResourceManager() ? 1 : swap::Slots::kUnlimited;
+    if (swaps)
+        swap.emplace(broker,
+                     swap::Limits{conf.objects.value_or(usual), conf.sessions.value_or(usual)});
+#endif
+}
+
+tpm::Tpm& Stack::top() {
+#if SPACES_SWAPPING
+    if (swap) return *swap;
+#endif
+    return broker;
+}
 
 void StackReleaser::operator()(Stack* stack) const {
     // Closed before the lock is let go: a device can be opened once only, and the next context
@@ -74,11 +97,11 @@ void StackReleaser::operator()(Stack* stack) const {
     delete stack;
 }
 
-TSS2_RC useStack(const std::string& child, StackUse& stack) {
-    if (!child.empty()) return useNamed(child, stack);
+TSS2_RC useStack(const Conf& conf, StackUse& stack) {
+    if (!conf.child.empty()) return useNamed(conf.child, conf, stack);
     TSS2_RC rc = TSS2_TCTI_RC_GENERAL_FAILURE;
     for (const char* usual : kUsualChildren) {
-        rc = useNamed(usual, stack);
+        rc = useNamed(usual, conf, stack);
         if (rc == TSS2_RC_SUCCESS) return rc;
     }
     LOG_ERROR(

@@ -9,16 +9,29 @@
 #include <memory>
 #include <string>
 
+#include "config.h"
 #include "space/ownership.h"
+#include "tcti/conf.h"
 #include "tpm/broker.h"
+#if SPACES_SWAPPING
+#include "swap/swap.h"
+#endif
 
 namespace spaces::tcti {
 
 struct Stack {
-    explicit Stack(std::string child) : broker(std::move(child)) {}
+    /// `child` is NAME or NAME:CONF.
+    Stack(const std::string& child, const Conf& conf);
+
+    /// What spaces stand on: the one TPM, or the swapping layer over it.
+    tpm::Tpm& top();
 
     tpm::Broker broker;
+#if SPACES_SWAPPING
+    std::optional<swap::Swap> swap;
+#endif
     space::Ownership ownership;
+    const bool swaps;
 
     // The registry's, under its lock.
     Stack* next = nullptr;
@@ -30,10 +43,11 @@ struct StackReleaser {
 };
 using StackUse = std::unique_ptr<Stack, StackReleaser>;
 
-/// The stack over this child, connected; new if no context has it. An empty name tries the usual
-/// places in turn. On failure `stack` is empty and the result is what the child says. May throw
+/// The stack over the child that `conf` names, connected; new if no context has it. No name: the
+/// usual places are tried in turn. On failure `stack` is empty and the result is what the child
+/// says, or BAD_VALUE where swapping is asked for on a child that is in use without. May throw
 /// std::bad_alloc. Any thread may call it.
-TSS2_RC useStack(const std::string& child, StackUse& stack);
+TSS2_RC useStack(const Conf& conf, StackUse& stack);
 
 /// How often this process has been forked from its ancestors since the library was first used in
 /// them: what was made at another number belongs to a parent process.

@@ -38,7 +38,7 @@ enum class State { Transmit, Receive, Final };
 
 struct Inner {
     explicit Inner(StackUse use)
-        : stack(std::move(use)), space(stack->broker, stack->ownership), forks(forkCount()) {}
+        : stack(std::move(use)), space(stack->top(), stack->ownership), forks(forkCount()) {}
 
     StackUse stack;
     space::Space space;
@@ -110,6 +110,7 @@ TSS2_RC fetch(Context& context, size_t* size, uint8_t* buffer) {
     if (room < response.size()) return TSS2_TCTI_RC_INSUFFICIENT_BUFFER;
     std::copy(response.begin(), response.end(), buffer);
     LOG_BYTES("to the client", response);
+    context.inner->space.fetched();
     context.state = State::Transmit;
     return TSS2_RC_SUCCESS;
 }
@@ -163,11 +164,12 @@ void close(Inner& inner) {
     inner.space.close();
     const space::Statistics& done = inner.space.statistics();
     LOG_INFO("A space over '%s' closes: %" PRIu64 " client commands, %" PRIu64
-             " TPM commands, 0 saves, 0 loads, %" PRIu64
+             " TPM commands, %" PRIu64 " saves, %" PRIu64 " loads, %" PRIu64
              " flushes, at most %zu objects and %zu "
              "sessions",
-             inner.stack->broker.childName().c_str(), done.clientCommands, done.tpmCommands,
-             done.flushes, done.mostObjects, done.mostSessions);
+             inner.stack->broker.childName().c_str(), done.clientCommands, done.traffic.commands,
+             done.traffic.saves, done.traffic.loads, done.traffic.flushes, done.mostObjects,
+             done.mostSessions);
 }
 
 void finalize(TSS2_TCTI_CONTEXT* pointer) {
@@ -189,7 +191,7 @@ TSS2_RC initialize(Context& context, const char* text) {
     Conf conf;
     if (!parseConf(text, conf)) return TSS2_TCTI_RC_BAD_VALUE;
     StackUse stack;
-    const TSS2_RC rc = useStack(conf.child, stack);
+    const TSS2_RC rc = useStack(conf, stack);
     if (rc != TSS2_RC_SUCCESS) return rc;
     context.inner = new Inner(std::move(stack));
     context.state = State::Transmit;

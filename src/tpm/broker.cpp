@@ -68,6 +68,7 @@ class Broker::Place final : public Channel {
     bool withdraw() override;
     TSS2_RC cancel() override;
     TSS2_RC tryLocality(uint8_t locality) override;
+    Traffic traffic() const override { return {.commands = sent}; }
 
   private:
     Broker& broker_;
@@ -78,6 +79,7 @@ class Broker::Place final : public Channel {
     Place* next = nullptr;
     bool inLine = false;
     bool over = true;
+    uint64_t sent = 0;
 };
 
 /// While it lives, its thread is the one that may use the child.
@@ -155,6 +157,7 @@ TSS2_RC Broker::sendNow(Lock& lock) {
     if (rc != TSS2_RC_SUCCESS) return rc;
     rc = useLocality(lock, running_->user.locality());
     if (rc != TSS2_RC_SUCCESS) return rc;
+    ++running_->sent;
     lock.unlock();
     rc = child_.transmit(exchange_.command);
     lock.lock();

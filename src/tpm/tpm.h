@@ -30,6 +30,14 @@ struct Exchange {
     bool nothing() const { return command.empty(); }
 };
 
+/// What went through a channel, for the log.
+struct Traffic {
+    uint64_t commands = 0;  // sent to the TPM, of all kinds
+    uint64_t saves = 0;     // of them, ContextSave, ContextLoad and FlushContext for swapping
+    uint64_t loads = 0;
+    uint64_t flushes = 0;
+};
+
 /// Who uses the TPM. Called in its turn only, from whichever thread drives the TPM; must not
 /// throw and must not call back into the TPM.
 class User {
@@ -77,6 +85,9 @@ class Channel {
 
     /// Asks the child TCTI whether it can do this locality, if it is free to be asked.
     virtual TSS2_RC tryLocality(uint8_t locality) = 0;
+
+    /// Asked when no turn is under way.
+    virtual Traffic traffic() const = 0;
 };
 
 class Tpm {
@@ -95,6 +106,13 @@ class Tpm {
 
     /// True if objects and sessions beyond the TPM's slots are made room for.
     virtual bool makesRoom() const { return false; }
+
+    /// True if the context that a client holds of this session cannot be loaded any more once the
+    /// users of this TPM are gone. Asked in a turn.
+    virtual bool isStranded(TPM2_HANDLE session) const {
+        (void)session;
+        return false;
+    }
 
     /// Changes when everything in the TPM that came through this connection is gone. Asked in a
     /// turn.

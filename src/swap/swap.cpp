@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What all turns share; see swap.h.
+#include "swap/swap.h"
+
+#include <new>
+
+#include "swap/turn.h"
+
+namespace spaces::swap {
+
+Swap::Swap(tpm::Tpm& below, const Limits& limits)
+    : below_(below), objectSlots_(limits.objects), sessionSlots_(limits.sessions) {}
+
+Swap::~Swap() = default;
+
+std::unique_ptr<tpm::Channel> Swap::open(tpm::User& user) {
+    return std::make_unique<Turn>(*this, user);
+}
+
+bool Swap::isStranded(TPM2_HANDLE session) const {
+    const Session* found = const_cast<Contents&>(contents_).findSession(session);
+    return found != nullptr && found->place == Session::Place::Client &&
+           !found->clientContext.empty();
+}
+
+void Swap::enterEpoch() {
+    if (below_.epoch() == epoch_) return;
+    epoch_ = below_.epoch();
+    contents_.loseResidents();
+}
+
+bool Swap::setAside() {
+    if (aside_.hasRoom()) return true;
+    try {
+        aside_ = SavedContext::withRoom();
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+SavedContext Swap::keepForSure(wire::Bytes bytes) {
+    try {
+        return SavedContext(bytes);
+    } catch (const std::bad_alloc&) {
+        SavedContext kept = std::move(aside_);
+        kept.assign(bytes);
+        return kept;
+    }
+}
+
+void Swap::forgetEverything() {
+    contents_.removeAllObjects();
+    contents_.sessions().clear();
+}
+
+}  // namespace spaces::swap

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Swapping: a TPM with as many object slots as memory allows, and all its sessions loaded, on a TPM
+// that has few (in the terms of the TCG's TAB and Resource Manager specification, the resource
+// manager). It implements the interface of a TPM over another one, so spaces do not know of it.
+//
+// How a turn goes. The user above has a command; before each exchange with the TPM the turn asks
+// anew what is still missing (next): an object or session that the command names and that is not
+// in the TPM is loaded, and if the TPM has no slot left something else leaves first; when nothing
+// is missing the command itself is sent. A warning about memory or the context gap means that
+// something is missing after all. So there is no plan to go wrong, only a next step.
+//
+// Always holds:
+// - Nothing moves unless the command under way needs a slot.
+// - What the command names stays in the TPM until it is answered.
+// - Only ContextSave, ContextLoad and FlushContext are sent beside the users' commands, and after
+//   a successful Shutdown no ContextSave and no ContextLoad of a session until the next Startup:
+//   they would make an orderly restart impossible.
+// - A failure costs at most the object or session it is about.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "swap/contents.h"
+#include "swap/policy.h"
+#include "swap/slots.h"
+#include "tpm/tpm.h"
+
+namespace spaces::swap {
+
+/// How many of the TPM's slots to use at most.
+struct Limits {
+    unsigned objects = Slots::kUnlimited;
+    unsigned sessions = Slots::kUnlimited;
+};
+
+class Swap final : public tpm::Tpm {
+  public:
+    /// `below` must outlive it.
+    Swap(tpm::Tpm& below, const Limits& limits);
+    ~Swap() override;
+
+    std::unique_ptr<tpm::Channel> open(tpm::User& user) override;
+    bool isResourceManager() const override { return below_.isResourceManager(); }
+    bool noticesLoss() const override { return true; }
+    bool makesRoom() const override { return true; }
+    bool isStranded(TPM2_HANDLE session) const override;
+    unsigned epoch() const override { return 0; }  // what is lost is accounted for here
+
+  private:
+    class Turn;
+
+    void enterEpoch();
+    /// All contexts are void.
+    void forgetEverything();
+
+    /// Sets room aside for the context of a session that is about to leave the TPM: once it has
+    /// left there is no way back without it. False if there is no memory.
+    bool setAside();
+    /// A copy, in the room set aside if memory has become short.
+    SavedContext keepForSure(wire::Bytes bytes);
+
+    tpm::Tpm& below_;
+    Contents contents_;
+    Policy objectPolicy_;
+    Policy sessionPolicy_;
+    Slots objectSlots_;
+    Slots sessionSlots_;
+    bool shutDown_ = false;        // since then, no Startup
+    uint64_t newestSequence_ = 0;  // of any session context seen
+    unsigned epoch_ = 0;
+    SavedContext aside_;
+
+    // One turn at a time uses these.
+    std::array<uint8_t, wire::kMaxCommandSize> command_{};
+    std::array<uint8_t, wire::kMaxResponseSize> response_{};
+};
+
+}  // namespace spaces::swap

@@ -1,0 +1,626 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A turn, step by step; see turn.h and swap.h.
+#include "swap/turn.h"
+
+#include <algorithm>
+#include <new>
+#include <span>
+
+#include "log/log.h"
+#include "wire/flushed_hierarchies.h"
+#include "wire/handle.h"
+
+namespace spaces::swap {
+namespace {
+
+constexpr unsigned kMostMoves = 400;  // for one command: every session renewed, twice over
+constexpr unsigned kMostBusy = 5;
+
+bool isBusy(TPM2_RC code) {
+    return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
+}
+
+bool isFormatOne(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0; }
+
+}  // namespace
+
+/// Who could leave. A TPM with more slots than fit here has no need of a perfect choice.
+class Swap::Turn::Candidates {
+  public:
+    /// `cost` in TPM commands: to leave now and to come back.
+    void add(TPM2_HANDLE handle, const Policy::Use& use, unsigned cost) {
+        if (count_ == handles_.size()) return;
+        handles_[count_] = handle;
+        candidates_[count_++] = {&use, cost};
+    }
+    bool empty() const { return count_ == 0; }
+    TPM2_HANDLE chosenBy(Policy& policy) const {
+        return handles_[policy.victim(std::span(candidates_).first(count_))];
+    }
+
+  private:
+    std::array<TPM2_HANDLE, 64> handles_{};
+    std::array<Policy::Candidate, 64> candidates_{};
+    size_t count_ = 0;
+};
+
+Swap::Turn::Turn(Swap& swap, tpm::User& above)
+    : swap_(swap), contents_(swap.contents_), above_(above), below_(swap.below_.open(*this)) {}
+
+tpm::Traffic Swap::Turn::traffic() const {
+    tpm::Traffic traffic = traffic_;
+    traffic.commands = below_->traffic().commands;
+    return traffic;
+}
+
+tpm::Exchange Swap::Turn::begin() {
+    swap_.enterEpoch();
+    return take(above_.begin());
+}
+
+tpm::Exchange Swap::Turn::answered(size_t size) {
+    if (step_ == Step::Client) return clientAnswered(size);
+    const TPM2_RC code = wire::Response({swap_.response_.data(), size}).code();
+    return code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code);
+}
+
+tpm::Exchange Swap::Turn::pass(size_t size) { return take(above_.answered(size)); }
+
+tpm::Exchange Swap::Turn::refuse(TPM2_RC code) {
+    return pass(
+        wire::putCode(wire::ResponseBuffer(command_.response, wire::kMaxResponseSize), code));
+}
+
+// ---- Reading the command ------------------------------------------------------------------------
+
+tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
+    command_ = exchange;
+    objects_.count = sessions_.count = 0;
+    objectRoom_ = sessionRoom_ = 0;
+    flushed_ = 0;
+    substitutes_ = retriedLost_ = false;
+    incoming_ = SavedContext();
+    renewBelow_ = 0;
+    moves_ = busy_ = 0;
+    if (exchange.nothing()) return exchange;
+    if (!command().hasCommandTag()) return sendClient();
+    if (command().code() == TPM2_CC_FlushContext) return takeFlush();
+    if (!reserve()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    readNames();
+    readNeeds();
+    return next();
+}
+
+/// Whatever the command makes must find its place when it is there.
+bool Swap::Turn::reserve() {
+    if (!command_.attributes.responseHandle) return true;
+    try {
+        contents_.reserveObject();
+        contents_.reserveSession();
+        if (command().code() == TPM2_CC_ContextLoad) readContextLoad();
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
+}
+
+void Swap::Turn::readNames() {
+    const size_t handles = command_.attributes.handles;
+    for (size_t i = 0; i < command().handlesPresent(handles); ++i) {
+        const TPM2_HANDLE handle = command().handle(i);
+        if (Contents::isGiven(handle)) objects_.add({handle, i});
+        if (wire::isSession(handle)) sessions_.add({handle, i});
+        if (wire::isPersistent(handle)) ++objectRoom_;
+    }
+    const wire::AuthorizationArea area = command().authorizations(handles);
+    for (size_t i = 0; i < area.count; ++i) {
+        const wire::Authorization& entry = area.entries[i];
+        if (wire::isSession(entry.handle))
+            sessions_.add({entry.handle, i, true, !entry.continueSession});
+    }
+}
+
+/// A new object needs a slot, and so does Create for its work; a new session needs one of its kind.
+void Swap::Turn::readNeeds() {
+    const TPM2_CC code = command().code();
+    if (code == TPM2_CC_StartAuthSession)
+        sessionRoom_ = 1;
+    else if (code == TPM2_CC_ContextLoad)
+        (wire::isSession(wire::Context(incoming_.bytes()).empty()
+                             ? 0
+                             : wire::Context(incoming_.bytes()).savedHandle())
+             ? sessionRoom_
+             : objectRoom_) = 1;
+    else if (code == TPM2_CC_Create || command_.attributes.responseHandle)
+        ++objectRoom_;
+}
+
+/// Keeps the context that is to be loaded: an object's serves for swapping it later, a session's
+/// may have been renewed since the client got it. It is compared whole: a context that was tampered
+/// with is the TPM's to refuse.
+void Swap::Turn::readContextLoad() {
+    const wire::Context context(command().parameters(0));
+    if (context.empty()) return;
+    incoming_ = SavedContext(context.bytes());
+    const Session* session = contents_.findSession(context.savedHandle());
+    substitutes_ = session != nullptr && session->place == Session::Place::Client &&
+                   !session->clientContext.empty() && session->clientContext == context.bytes();
+}
+
+tpm::Exchange Swap::Turn::takeFlush() {
+    wire::MutableBytes parameters = command().parameters(0);
+    if (command().hasSessions() || parameters.size() < wire::kHandleSize) return sendClient();
+    const TPM2_HANDLE handle = wire::get32(parameters.data());
+    if (wire::isSession(handle)) flushed_ = handle;
+    if (!Contents::isGiven(handle)) return sendClient();
+    if (parameters.size() > wire::kHandleSize) return refuse(TPM2_RC_SIZE);
+    const Object* object = contents_.findObject(handle);
+    if (object == nullptr) return refuse(wire::forParameter(TPM2_RC_HANDLE, 0));
+    flushed_ = handle;
+    if (object->physical == 0) {
+        contents_.removeObject(handle);
+        return refuse(TPM2_RC_SUCCESS);
+    }
+    wire::put32(parameters.data(), object->physical);
+    return sendClient();
+}
+
+// ---- What is missing ----------------------------------------------------------------------------
+
+tpm::Exchange Swap::Turn::next() {
+    if (moves_ > kMostMoves) return refuse(TPM2_RC_MEMORY);
+    if (const auto step = renewalMissing()) return *step;
+    for (const Named& named : objects_)
+        if (const auto step = objectMissing(named)) return *step;
+    for (const Named& named : sessions_)
+        if (const auto step = sessionMissing(named)) return *step;
+    if (!swap_.objectSlots_.roomFor(contents_.residents().size(), objectRoom_))
+        if (const auto step = makeObjectRoom()) return *step;
+    if (!swap_.sessionSlots_.roomFor(contents_.loadedSessions(), sessionRoom_))
+        if (const auto step = makeSessionRoom()) return *step;
+    return sendClient();
+}
+
+Swap::Turn::MaybeExchange Swap::Turn::objectMissing(const Named& named) {
+    const Object* object = contents_.findObject(named.handle);
+    if (object == nullptr)
+        return refuse(TPM2_RC_REFERENCE_H0 + static_cast<TPM2_RC>(named.position));
+    if (object->physical != 0) return std::nullopt;
+    if (!swap_.objectSlots_.roomFor(contents_.residents().size(), 1))
+        if (const auto step = makeObjectRoom()) return step;
+    return sendLoad(Step::LoadObject, named.handle, object->context);
+}
+
+Swap::Turn::MaybeExchange Swap::Turn::sessionMissing(const Named& named) {
+    const Session* session = contents_.findSession(named.handle);
+    if (session == nullptr || session->place != Session::Place::Out) return std::nullopt;
+    if (swap_.shutDown_) return refuse(TPM2_RC_SESSION_MEMORY);
+    if (!swap_.sessionSlots_.roomFor(contents_.loadedSessions(), 1))
+        if (const auto step = makeSessionRoom()) return step;
+    return sendLoad(Step::LoadSession, named.handle, session->context);
+}
+
+bool Swap::Turn::isNamed(TPM2_HANDLE handle) {
+    const auto is = [&](const Named& named) {
+        return wire::isSession(handle) ? wire::indexOf(named.handle) == wire::indexOf(handle)
+                                       : named.handle == handle;
+    };
+    return wire::isSession(handle) ? std::any_of(sessions_.begin(), sessions_.end(), is)
+                                   : std::any_of(objects_.begin(), objects_.end(), is);
+}
+
+Swap::Turn::MaybeExchange Swap::Turn::makeObjectRoom() {
+    Candidates candidates;
+    for (const TPM2_HANDLE handle : contents_.residents()) {
+        Object& object = *contents_.findObject(handle);
+        if (isNamed(handle) || (swap_.shutDown_ && !object.clean())) continue;
+        candidates.add(handle, object.use, object.clean() ? 2 : 3);
+    }
+    if (candidates.empty()) return std::nullopt;
+    const TPM2_HANDLE victim = candidates.chosenBy(swap_.objectPolicy_);
+    const Object& object = *contents_.findObject(victim);
+    const bool clean = object.clean();
+    return send(clean ? Step::FlushObject : Step::SaveObject,
+                clean ? TPM2_CC_FlushContext : TPM2_CC_ContextSave, victim, object.physical);
+}
+
+Swap::Turn::MaybeExchange Swap::Turn::makeSessionRoom() {
+    if (swap_.shutDown_) return std::nullopt;
+    Candidates candidates;
+    for (Session& session : contents_.sessions())
+        if (session.place == Session::Place::Loaded && !isNamed(session.handle))
+            candidates.add(session.handle, session.use, 2);
+    if (candidates.empty()) return std::nullopt;
+    if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    const TPM2_HANDLE victim = candidates.chosenBy(swap_.sessionPolicy_);
+    return send(Step::SaveSession, TPM2_CC_ContextSave, victim, victim);
+}
+
+/// The context gap (Part 1, 30.5): the TPM can tell session contexts apart over so many saves only.
+/// The oldest saved session is loaded and saved again, then the next oldest: no other order works,
+/// because at the gap the TPM loads the oldest alone. All of the older half are done in one go.
+bool Swap::Turn::startRenewing() {
+    const Session* oldest = contents_.oldestSaved();
+    if (oldest == nullptr || swap_.shutDown_) return false;
+    renewBelow_ = oldest->sequence + (swap_.newestSequence_ - oldest->sequence) / 2 + 1;
+    return true;
+}
+
+Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
+    const Session* oldest = contents_.oldestSaved();
+    if (oldest == nullptr || oldest->sequence >= renewBelow_) return std::nullopt;
+    if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
+}
+
+// ---- Exchanges below
+// ------------------------------------------------------------------------------
+
+tpm::Exchange Swap::Turn::sendClient() {
+    step_ = Step::Client;
+    tpm::Exchange exchange = command_;
+    for (const Named& named : objects_)
+        command().setHandle(named.position, contents_.findObject(named.handle)->physical);
+    if (substitutes_) {
+        const wire::Bytes renewed =
+            contents_.findSession(wire::Context(incoming_.bytes()).savedHandle())->context.bytes();
+        const wire::Bytes trailing = command().parameters(0).subspan(incoming_.bytes().size());
+        const size_t size = wire::kHeaderSize + renewed.size() + trailing.size();
+        if (size <= swap_.command_.size()) {
+            wire::putHeader(swap_.command_.data(), command().tag(), size, command().code());
+            uint8_t* at = &swap_.command_[wire::kHeaderSize];
+            std::copy(trailing.begin(), trailing.end(),
+                      std::copy(renewed.begin(), renewed.end(), at));
+            exchange.command = {swap_.command_.data(), size};
+        }
+    }
+    return exchange;
+}
+
+/// A command with one handle: in the handle area or as a parameter, the bytes are the same.
+tpm::Exchange Swap::Turn::send(Step step, TPM2_CC code, TPM2_HANDLE subject,
+                               TPM2_HANDLE parameter) {
+    constexpr size_t kSize = wire::kHeaderSize + wire::kHandleSize;
+    step_ = step;
+    moving_ = subject;
+    wire::putHeader(swap_.command_.data(), TPM2_ST_NO_SESSIONS, kSize, code);
+    wire::put32(&swap_.command_[wire::kHeaderSize], parameter);
+    return sendMove(kSize);
+}
+
+tpm::Exchange Swap::Turn::sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context) {
+    step_ = step;
+    moving_ = subject;
+    const wire::Bytes bytes = context.bytes();
+    const size_t size = wire::kHeaderSize + bytes.size();
+    wire::putHeader(swap_.command_.data(), TPM2_ST_NO_SESSIONS, size, TPM2_CC_ContextLoad);
+    std::copy(bytes.begin(), bytes.end(), &swap_.command_[wire::kHeaderSize]);
+    return sendMove(size);
+}
+
+tpm::Exchange Swap::Turn::sendMove(size_t size) {
+    ++moves_;
+    return {{swap_.command_.data(), size}, swap_.response_.data(), {}, 0};
+}
+
+// ---- Answers to the command ---------------------------------------------------------------------
+
+tpm::Exchange Swap::Turn::clientAnswered(size_t size) {
+    const wire::Response response({command_.response, size});
+    if (!response.succeeded()) return clientRefused(response.code(), size);
+    clientSucceeded(response);
+    return flushStale(size);
+}
+
+tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
+    if (moves_ > kMostMoves) return pass(size);
+    if (code == TPM2_RC_OBJECT_MEMORY) {
+        swap_.objectSlots_.failed(contents_.residents().size(), objectRoom_);
+        if (const auto step = makeObjectRoom()) return *step;
+    } else if (code == TPM2_RC_SESSION_MEMORY) {
+        swap_.sessionSlots_.failed(contents_.loadedSessions(), sessionRoom_);
+        if (const auto step = makeSessionRoom()) return *step;
+    } else if (code == TPM2_RC_CONTEXT_GAP) {
+        if (startRenewing()) return next();
+    } else if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup) {
+        swap_.forgetEverything();
+    } else if (code == wire::forParameter(TPM2_RC_HANDLE, 0) && flushed_ != 0) {
+        if (wire::isSession(flushed_))
+            contents_.removeSession(flushed_);
+        else
+            contents_.removeObject(flushed_);
+    }
+    for (const Named& named : objects_) {
+        if (code != TPM2_RC_REFERENCE_H0 + named.position || !contents_.findObject(named.handle))
+            continue;
+        // Somebody else flushed it. Its context, if there is one, tells whether it may live.
+        contents_.becomeAbsent(named.handle);
+        if (contents_.findObject(named.handle) == nullptr || retriedLost_) continue;
+        retriedLost_ = true;
+        return next();
+    }
+    for (const Named& named : sessions_)
+        if (code ==
+            (named.authorizes ? TPM2_RC_REFERENCE_S0 : TPM2_RC_REFERENCE_H0) + named.position)
+            contents_.removeSession(named.handle);
+    return pass(size);
+}
+
+void Swap::Turn::clientSucceeded(wire::Response response) {
+    swap_.objectSlots_.worked(contents_.residents().size() + objectRoom_);
+    swap_.sessionSlots_.worked(contents_.loadedSessions() + sessionRoom_);
+    useNamed();
+    endSessions();
+    if (command_.attributes.responseHandle && response.hasHandle()) adopt(response);
+    noteByCode(response);
+}
+
+void Swap::Turn::useNamed() {
+    const TPM2_CC code = command().code();
+    for (const Named& named : objects_) {
+        Object& object = *contents_.findObject(named.handle);
+        swap_.objectPolicy_.used(object.use);
+        if (code != TPM2_CC_ContextSave && code != TPM2_CC_ReadPublic)
+            object.changed |= object.sequence;
+    }
+    for (const Named& named : sessions_)
+        if (Session* session = contents_.findSession(named.handle))
+            swap_.sessionPolicy_.used(session->use);
+}
+
+void Swap::Turn::endSessions() {
+    for (const Named& named : sessions_)
+        if (named.ending) contents_.removeSession(named.handle);
+    for (const Named& named : objects_)
+        if (named.position == command_.attributes.flushedHandle)
+            contents_.removeObject(named.handle);
+}
+
+void Swap::Turn::adopt(wire::Response& response) {
+    const TPM2_HANDLE physical = response.handle();
+    const TPM2_CC code = command().code();
+    if (wire::isTransient(physical)) {
+        const TPM2_HANDLE given = contents_.addObject(physical, command_.hierarchy);
+        response.setHandle(given);
+        Object& object = *contents_.findObject(given);
+        swap_.objectPolicy_.used(object.use);
+        object.sequence = code == TPM2_CC_HashSequenceStart || code == TPM2_CC_HMAC_Start;
+        if (code != TPM2_CC_ContextLoad || incoming_.empty()) return;
+        object.sequence = wire::Context(incoming_.bytes()).savedHandle() == wire::kSavedSequence;
+        object.context = std::move(incoming_);
+    } else if (wire::isSession(physical)) {
+        swap_.sessionPolicy_.used(contents_.addSession(physical).use);
+        if (code == TPM2_CC_ContextLoad) swap_.shutDown_ = false;  // the client spoilt it itself
+    }
+}
+
+/// The client's own ContextSave. An object's context is as good as one of ours; a session is out of
+/// the TPM now, and its context is kept for the day it has to be renewed.
+void Swap::Turn::noteSaved(wire::Response response) {
+    swap_.shutDown_ = false;  // the client spoilt it itself
+    const wire::Context context(response.parameters());
+    if (context.empty()) return;
+    SavedContext saved;
+    try {
+        saved = SavedContext(context.bytes());
+    } catch (const std::bad_alloc&) {
+        LOG_WARNING("No memory to remember a context that was saved");
+    }
+    for (const Named& named : objects_) {
+        Object& object = *contents_.findObject(named.handle);
+        object.hierarchy = wire::baseHierarchy(context.hierarchy());
+        if (object.clean() || saved.empty()) continue;
+        object.context = std::move(saved);
+        object.changed = false;
+    }
+    for (const Named& named : sessions_) {
+        Session* session = contents_.findSession(named.handle);
+        if (session == nullptr) continue;
+        session->place = Session::Place::Client;
+        session->sequence = context.sequence();
+        session->context = std::move(saved);
+        session->clientContext = SavedContext();
+        swap_.newestSequence_ = std::max(swap_.newestSequence_, context.sequence());
+    }
+}
+
+void Swap::Turn::noteByCode(wire::Response response) {
+    switch (command().code()) {
+        case TPM2_CC_ContextSave:
+            noteSaved(response);
+            break;
+        case TPM2_CC_FlushContext:
+            if (wire::isSession(flushed_))
+                contents_.removeSession(flushed_);
+            else if (flushed_ != 0)
+                contents_.removeObject(flushed_);
+            break;
+        case TPM2_CC_Shutdown:
+            swap_.shutDown_ = true;
+            break;
+        case TPM2_CC_Startup:
+            swap_.shutDown_ = false;
+            contents_.removeAllObjects();
+            std::erase_if(contents_.sessions(), [](const Session& session) {
+                return session.place == Session::Place::Loaded;
+            });
+            break;
+        default:
+            for (const TPM2_HANDLE hierarchy :
+                 wire::flushedHierarchies(command(), command_.attributes.handles))
+                contents_.removeHierarchy(hierarchy);
+            break;
+    }
+}
+
+/// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
+/// client each of them was loaded and is lost.
+tpm::Exchange Swap::Turn::flushStale(size_t size) {
+    if (command().code() == TPM2_CC_Startup) {
+        for (const Session& session : contents_.sessions()) {
+            if (session.place != Session::Place::Out) continue;
+            answerSize_ = size;
+            return send(Step::FlushSession, TPM2_CC_FlushContext, session.handle, session.handle);
+        }
+    }
+    return pass(size);
+}
+
+// ---- Answers to moves
+// -----------------------------------------------------------------------------
+
+tpm::Exchange Swap::Turn::moved(size_t size) {
+    busy_ = 0;
+    switch (step_) {
+        case Step::SaveObject:
+            ++traffic_.saves;
+            if (!keepObject(size)) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+            return send(Step::FlushObject, TPM2_CC_FlushContext, moving_,
+                        contents_.findObject(moving_)->physical);
+        case Step::FlushObject:
+            ++traffic_.flushes;
+            contents_.becomeAbsent(moving_);
+            swap_.objectSlots_.evicted();
+            return next();
+        case Step::LoadObject:
+            ++traffic_.loads;
+            contents_.becomeResident(moving_,
+                                     wire::Response({swap_.response_.data(), size}).handle());
+            swap_.objectSlots_.worked(contents_.residents().size());
+            return next();
+        case Step::SaveSession:
+            ++traffic_.saves;
+            keepSession(Session::Place::Out, size);
+            swap_.sessionSlots_.evicted();
+            return next();
+        case Step::LoadSession: {
+            ++traffic_.loads;
+            Session& session = *contents_.findSession(moving_);
+            session.place = Session::Place::Loaded;
+            session.context = SavedContext();
+            swap_.sessionSlots_.worked(contents_.loadedSessions());
+            return next();
+        }
+        case Step::RenewLoad:
+            ++traffic_.loads;
+            return send(Step::RenewSave, TPM2_CC_ContextSave, moving_, moving_);
+        case Step::RenewSave:
+            ++traffic_.saves;
+            keepSession(contents_.findSession(moving_)->place, size);
+            return next();
+        case Step::FlushSession:
+            ++traffic_.flushes;
+            contents_.removeSession(moving_);
+            return flushStale(answerSize_);
+        case Step::Client:
+            break;
+    }
+    return tpm::Exchange::none();
+}
+
+bool Swap::Turn::keepObject(size_t size) {
+    const wire::Context context(wire::Response({swap_.response_.data(), size}).parameters());
+    if (context.empty()) return false;
+    Object& object = *contents_.findObject(moving_);
+    try {
+        object.context = SavedContext(context.bytes());
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    object.changed = false;
+    object.hierarchy = wire::baseHierarchy(context.hierarchy());
+    return true;
+}
+
+/// Keeps what ContextSave answered for a session. To the TPM it is out now, so this cannot fail:
+/// where memory for a copy is short, the room set aside is used.
+void Swap::Turn::keepSession(Session::Place place, size_t size) {
+    const wire::Context context(wire::Response({swap_.response_.data(), size}).parameters());
+    Session& session = *contents_.findSession(moving_);
+    if (context.empty()) return contents_.removeSession(moving_);
+    if (place == Session::Place::Client && session.clientContext.empty())
+        session.clientContext = std::move(session.context);
+    session.context = swap_.keepForSure(context.bytes());
+    session.place = place;
+    session.sequence = context.sequence();
+    swap_.newestSequence_ = std::max(swap_.newestSequence_, session.sequence);
+}
+
+tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
+    if (isBusy(code) && ++busy_ < kMostBusy) return sendMove(wire::get32(&swap_.command_[2]));
+    if (code == TPM2_RC_INITIALIZE) {
+        swap_.forgetEverything();
+        return step_ == Step::FlushSession ? pass(answerSize_) : refuse(code);
+    }
+    switch (step_) {
+        case Step::SaveObject:
+        case Step::FlushObject:
+        case Step::LoadObject:
+            return objectMoveRefused(code);
+        case Step::FlushSession:
+            contents_.removeSession(moving_);
+            return flushStale(answerSize_);
+        default:
+            return sessionMoveRefused(code);
+    }
+}
+
+tpm::Exchange Swap::Turn::objectMoveRefused(TPM2_RC code) {
+    if (step_ == Step::LoadObject) {
+        if (code == TPM2_RC_OBJECT_MEMORY) {
+            swap_.objectSlots_.failed(contents_.residents().size(), 1);
+            if (const auto step = makeObjectRoom()) return *step;
+        }
+        if (!isFormatOne(code)) return refuseInternal(code);
+        // The context is void: its hierarchy's secret changed, or the TPM was reset.
+        contents_.removeObject(moving_);
+        return next();
+    }
+    const bool gone = code == TPM2_RC_REFERENCE_H0 || code == wire::forParameter(TPM2_RC_HANDLE, 0);
+    if (!gone) return refuseInternal(code);
+    contents_.becomeAbsent(moving_);
+    return next();
+}
+
+tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
+    if (code == TPM2_RC_CONTEXT_GAP && step_ != Step::RenewLoad && startRenewing()) return next();
+    if (code == TPM2_RC_SESSION_MEMORY && step_ == Step::LoadSession) {
+        swap_.sessionSlots_.failed(contents_.loadedSessions(), 1);
+        if (const auto step = makeSessionRoom()) return *step;
+    }
+    const bool gone = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;
+    if (!gone) {
+        // Loaded for its renewal, but not saved again: what its client holds is void.
+        if (step_ == Step::RenewSave) {
+            Session& session = *contents_.findSession(moving_);
+            if (session.place == Session::Place::Out) {
+                session.place = Session::Place::Loaded;
+                session.context = SavedContext();
+            }
+        }
+        return refuseInternal(code);
+    }
+    const TPM2_HANDLE lost = moving_;
+    // A context of ours that does not verify: the TPM was reset, and nothing is left.
+    if (code == wire::forParameter(TPM2_RC_INTEGRITY, 0))
+        swap_.forgetEverything();
+    else
+        contents_.removeSession(lost);
+    return isNamed(lost) ? refuseLostSession(lost) : next();
+}
+
+tpm::Exchange Swap::Turn::refuseLostSession(TPM2_HANDLE handle) {
+    for (const Named& named : sessions_)
+        if (wire::indexOf(named.handle) == wire::indexOf(handle))
+            return refuse((named.authorizes ? TPM2_RC_REFERENCE_S0 : TPM2_RC_REFERENCE_H0) +
+                          static_cast<TPM2_RC>(named.position));
+    return refuse(TPM2_RC_REFERENCE_H0);
+}
+
+/// A move failed for a reason of the TPM's that its client can be told as it is; errors that are
+/// about our command, not the client's, carry the resource manager's layer.
+tpm::Exchange Swap::Turn::refuseInternal(TPM2_RC code) {
+    return refuse(isFormatOne(code) ? TSS2_RESMGR_RC_LAYER | code : code);
+}
+
+}  // namespace spaces::swap
