@@ -22,6 +22,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/command.h"
@@ -36,13 +37,13 @@ uint64_t allocations = 0;
 }
 
 // The library is C++ throughout and asks for memory here alone.
-void *operator new(size_t size) {
+void* operator new(size_t size) {
     ++allocations;
-    if (void *memory = std::malloc(size == 0 ? 1 : size)) return memory;
+    if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
     throw std::bad_alloc();
 }
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace spaces::bench {
 namespace {
@@ -50,7 +51,7 @@ namespace {
 using test::Bytes;
 using test::Command;
 
-[[noreturn]] void fail(const char *why, TSS2_RC rc) {
+[[noreturn]] void fail(const char* why, TSS2_RC rc) {
     fprintf(stderr, "overhead.bench: %s: 0x%x\n", why, rc);
     exit(EXIT_FAILURE);
 }
@@ -76,7 +77,7 @@ class Child {
         session_ = withSession(digest, Bytes(2 + 32 + 1 + 2 + 32));
     }
 
-    TSS2_TCTI_CONTEXT *context() { return reinterpret_cast<TSS2_TCTI_CONTEXT *>(&common_); }
+    TSS2_TCTI_CONTEXT* context() { return reinterpret_cast<TSS2_TCTI_CONTEXT*>(&common_); }
 
     void startOver() {
         objects_ = 0;
@@ -95,21 +96,21 @@ class Child {
         wire::put32(&response[2], static_cast<uint32_t>(response.size()));
         return response;
     }
-    static Bytes plain(const Bytes &rest) {
+    static Bytes plain(const Bytes& rest) {
         Bytes made = header(TPM2_RC_SUCCESS);
         test::append(made, rest);
         return sized(made);
     }
-    static Bytes withSession(const Bytes &parameters, const Bytes &authorization) {
+    static Bytes withSession(const Bytes& parameters, const Bytes& authorization) {
         Bytes made = header(TPM2_RC_SUCCESS, TPM2_ST_SESSIONS);
         test::append(made, parameters.size(), 4);
         test::append(made, parameters);
         test::append(made, authorization);
         return sized(made);
     }
-    Bytes &at(TPM2_CC code) { return answers_[code & 0xFF]; }
+    Bytes& at(TPM2_CC code) { return answers_[code & 0xFF]; }
 
-    const Bytes &answerTo(const uint8_t *command) {
+    const Bytes& answerTo(const uint8_t* command) {
         const TPM2_CC code = wire::get32(command + 6);
         switch (code) {
             case TPM2_CC_LoadExternal:
@@ -130,14 +131,14 @@ class Child {
         return at(code);
     }
 
-    static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t, const uint8_t *command) {
-        Child &child = *reinterpret_cast<Child *>(context);
+    static TSS2_RC transmit(TSS2_TCTI_CONTEXT* context, size_t, const uint8_t* command) {
+        Child& child = *reinterpret_cast<Child*>(context);
         ++child.commands_;
         child.answer_ = &child.answerTo(command);
         return TSS2_RC_SUCCESS;
     }
-    static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response, int32_t) {
-        const Child &child = *reinterpret_cast<Child *>(context);
+    static TSS2_RC receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* response, int32_t) {
+        const Child& child = *reinterpret_cast<Child*>(context);
         *size = child.answer_->size();
         if (response != nullptr) memcpy(response, child.answer_->data(), *size);
         return TSS2_RC_SUCCESS;
@@ -148,7 +149,7 @@ class Child {
     Bytes password_;
     Bytes session_;
     Bytes unknown_ = header(TPM2_RC_REFERENCE_H0);
-    const Bytes *answer_ = nullptr;
+    const Bytes* answer_ = nullptr;
     uint32_t objects_ = 0;
     uint32_t sessions_ = 0;
     uint64_t commands_ = 0;
@@ -161,12 +162,12 @@ Child child;
 /// Who sends: a space, or the child's only user. Sends its commands one after the other, round
 /// and round.
 struct Client {
-    TSS2_TCTI_CONTEXT *tcti = nullptr;
+    TSS2_TCTI_CONTEXT* tcti = nullptr;
     std::unique_ptr<uint8_t[]> memory;
     std::vector<Bytes> commands;
 
     /// Returns the response, which stays until the next one.
-    const uint8_t *send(const Bytes &command) {
+    const uint8_t* send(const Bytes& command) {
         static std::array<uint8_t, TPM2_MAX_RESPONSE_SIZE> response;
         size_t size = 0;
         TSS2_RC rc = Tss2_Tcti_Transmit(tcti, command.size(), command.data());
@@ -180,7 +181,7 @@ struct Client {
         return response.data();
     }
 
-    TPM2_HANDLE make(const Command &command) {
+    TPM2_HANDLE make(const Command& command) {
         return wire::get32(send(command) + wire::kHeaderSize);
     }
 
@@ -188,7 +189,7 @@ struct Client {
         size_t size = 0;
         Tss2_Tcti_Spaces_Init(nullptr, &size, nullptr);
         memory = std::make_unique<uint8_t[]>(size);  // zeroed
-        tcti = reinterpret_cast<TSS2_TCTI_CONTEXT *>(memory.get());
+        tcti = reinterpret_cast<TSS2_TCTI_CONTEXT*>(memory.get());
         const TSS2_RC rc = Tss2_Tcti_Spaces_Init(tcti, &size, "at-once");
         if (rc != TSS2_RC_SUCCESS) fail("Init", rc);
     }
@@ -200,19 +201,19 @@ struct Client {
 // ---- What is measured ---------------------------------------------------------------------------
 
 struct Workload {
-    const char *name;
-    void (*prepare)(Client &client);  // makes what the commands need, and then the commands
+    const char* name;
+    void (*prepare)(Client& client);  // makes what the commands need, and then the commands
 };
 
 constexpr Workload kWorkloads[] = {
-    {"GetRandom", [](Client &c) { c.commands = {test::getRandom(32)}; }},
+    {"GetRandom", [](Client& c) { c.commands = {test::getRandom(32)}; }},
     {"HMAC",  // one object of its own, password authorisation
-     [](Client &c) {
+     [](Client& c) {
          const TPM2_HANDLE key = c.make(test::loadExternalHmac("key"));
          c.commands = {test::hmac(key, "some data")};
      }},
     {"HMAC-session",  // the same, authorised by an HMAC session of its own
-     [](Client &c) {
+     [](Client& c) {
          const TPM2_HANDLE key = c.make(test::loadExternalHmac("key"));
          const TPM2_HANDLE session = c.make(test::startAuthSession());
          c.commands = {Command(TPM2_CC_HMAC)
@@ -222,7 +223,7 @@ constexpr Workload kWorkloads[] = {
                            .u16(TPM2_ALG_NULL)};
      }},
     {"Load-Flush",  // LoadExternal and FlushContext in turn
-     [](Client &c) {
+     [](Client& c) {
          const TPM2_HANDLE object = c.make(test::loadExternalHmac("key"));
          c.send(test::flushContext(object));
          c.commands = {test::loadExternalHmac("key"), test::flushContext(object)};
@@ -233,9 +234,9 @@ constexpr size_t kSpaces[] = {0, 1, 10, 100};  // 0: the child alone
 /// The clients of one measurement, ready to go.
 class Setting {
   public:
-    Setting(const Workload &workload, size_t spaces) : clients_(std::max<size_t>(spaces, 1)) {
+    Setting(const Workload& workload, size_t spaces) : clients_(std::max<size_t>(spaces, 1)) {
         child.startOver();
-        for (Client &client : clients_) {
+        for (Client& client : clients_) {
             if (spaces == 0)
                 client.tcti = child.context();
             else
@@ -244,14 +245,14 @@ class Setting {
         }
     }
     ~Setting() {
-        for (Client &client : clients_) client.close();
+        for (Client& client : clients_) client.close();
     }
-    Setting(const Setting &) = delete;
-    Setting &operator=(const Setting &) = delete;
+    Setting(const Setting&) = delete;
+    Setting& operator=(const Setting&) = delete;
 
     /// One command; the next client's turn comes when one has sent all of its commands.
     void step() {
-        Client &client = clients_[client_];
+        Client& client = clients_[client_];
         client.send(client.commands[command_]);
         if (++command_ < client.commands.size()) return;
         command_ = 0;
@@ -264,18 +265,18 @@ class Setting {
     size_t command_ = 0;
 };
 
-std::string nameOf(const Workload &workload, size_t spaces) {
+std::string nameOf(const Workload& workload, size_t spaces) {
     return std::string(workload.name) +
            (spaces == 0 ? "/child" : "/spaces:" + std::to_string(spaces));
 }
 
 bool allocated = false;
 
-void measure(benchmark::State &state, const Workload &workload, size_t spaces) {
+void measure(benchmark::State& state, const Workload& workload, size_t spaces) {
     Setting setting(workload, spaces);
     const uint64_t commandsBefore = child.commands();
     const uint64_t allocationsBefore = allocations;
-    for (const auto &unused [[maybe_unused]] : state) setting.step();
+    for (const auto& unused [[maybe_unused]] : state) setting.step();
     const uint64_t extra = child.commands() - commandsBefore - state.iterations();
     const auto made = static_cast<double>(allocations - allocationsBefore);
     if (extra != 0) fail("commands of the library's own", static_cast<TSS2_RC>(extra));
@@ -284,8 +285,8 @@ void measure(benchmark::State &state, const Workload &workload, size_t spaces) {
 }
 
 /// `--run NAME COUNT`
-int run(const std::string &name, unsigned long count) {
-    for (const Workload &workload : kWorkloads) {
+int run(const std::string& name, unsigned long count) {
+    for (const Workload& workload : kWorkloads) {
         for (const size_t spaces : kSpaces) {
             if (nameOf(workload, spaces) != name) continue;
             Setting setting(workload, spaces);
@@ -297,12 +298,12 @@ int run(const std::string &name, unsigned long count) {
     return EXIT_FAILURE;
 }
 
-int measureAll(int argc, char **argv) {
-    for (const Workload &workload : kWorkloads)
+int measureAll(int argc, char** argv) {
+    for (const Workload& workload : kWorkloads)
         for (const size_t spaces : kSpaces)
             benchmark::RegisterBenchmark(
                 nameOf(workload, spaces).c_str(),
-                [&workload, spaces](benchmark::State &state) { measure(state, workload, spaces); });
+                [&workload, spaces](benchmark::State& state) { measure(state, workload, spaces); });
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return EXIT_FAILURE;
     benchmark::RunSpecifiedBenchmarks();
@@ -315,14 +316,16 @@ int measureAll(int argc, char **argv) {
 }  // namespace spaces::bench
 
 // In place of the loader's, by the linker's --wrap.
-extern "C" TSS2_RC __wrap_Tss2_TctiLdr_Initialize(const char *, TSS2_TCTI_CONTEXT **context) {
+extern "C" TSS2_RC __wrap_Tss2_TctiLdr_Initialize(const char*, TSS2_TCTI_CONTEXT** context) {
     *context = spaces::bench::child.context();
     return TSS2_RC_SUCCESS;
 }
-extern "C" void __wrap_Tss2_TctiLdr_Finalize(TSS2_TCTI_CONTEXT **context) { *context = nullptr; }
+extern "C" void __wrap_Tss2_TctiLdr_Finalize(TSS2_TCTI_CONTEXT** context) { *context = nullptr; }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     unsetenv("TSS2_LOG");  // what the caller logs is no part of what is measured
+    // The C library's locks are cheaper in a process that never had a second thread. Most have.
+    std::thread([] {}).join();
     if (argc == 4 && strcmp(argv[1], "--run") == 0)
         return spaces::bench::run(argv[2], strtoul(argv[3], nullptr, 10));
     return spaces::bench::measureAll(argc, argv);

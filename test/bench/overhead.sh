@@ -19,6 +19,7 @@ shift
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
+"$program" --benchmark_list_tests "$@" >"$scratch/names"
 if ! "$program" --benchmark_min_time=0.05 --benchmark_repetitions=15 \
     --benchmark_enable_random_interleaving=true "$@" --benchmark_report_aggregates_only=true \
     --benchmark_format=csv >"$scratch/times" 2>"$scratch/errors"; then
@@ -28,25 +29,27 @@ fi
 
 : >"$scratch/instructions"
 if command -v valgrind >/dev/null; then
-    mapfile -t names < <(sed -n 's/^"\(.*\)_median".*/\1/p' "$scratch/times")
+    mapfile -t names <"$scratch/names"
     bash "$(dirname "$0")/instructions.sh" "$program" "${names[@]}" >"$scratch/instructions"
 else
     echo 'valgrind is not installed: instructions are not counted.'
 fi
 
-# Reads the instructions, then the times: NAME, iterations, real time, CPU time in ns, ..., allocations.
+# Reads the names in their order, the instructions, then the times: name, iterations, real time, CPU
+# time in ns, ..., allocations.
 awk -F '[ ,]' '
-    FILENAME ~ /instructions$/ { instructions[$1] = $2; next }
+    FILENAME ~ /\/names$/ { order[++count] = $1; next }
+    FILENAME ~ /\/instructions$/ { instructions[$1] = $2; next }
     /^name,/ { if ($NF != "\"allocations\"") exit 1 }
     /_median"/ {
         name = substr($1, 2, length($1) - length("_median") - 2)
         ns[name] = $4
         allocations[name] = $NF
-        order[++count] = name
     }
     function columns(ns, instructions) { printf " %9.1f %9s", ns, instructions }
     END {
-        if (count == 0) exit 1
+        for (name in ns) ++measured
+        if (count == 0 || measured != count) exit 1
         printf "%-12s %6s %19s %19s %31s\n", "", "", "the child alone", "through a space",
                "the library alone"
         printf "%-12s %6s %9s %9s %9s %9s %9s %9s %11s\n", "command", "spaces", "ns", "instr.",
@@ -63,5 +66,5 @@ awk -F '[ ,]' '
             columns(ns[name] - ns[alone], counted ? instructions[name] - instructions[alone] : "-")
             printf " %11g\n", allocations[name]
         }
-    }' "$scratch/instructions" "$scratch/times" ||
+    }' "$scratch/names" "$scratch/instructions" "$scratch/times" ||
     { echo "overhead.sh: cannot read what $program printed: $(cat "$scratch/times")" >&2; exit 1; }

@@ -97,6 +97,19 @@ void toAndFro(Builder &b, size_t n) {
     b.fill(Builder::cyclic(way));
 }
 
+/// In turn, but one use in ten is any of them.
+void nearlyInTurn(Builder &b, size_t n) {
+    Items items = b.createMany(n);
+    Source next = Builder::cyclic(items), any = b.zipf(items, 0);
+    while (!b.full()) b.use(b.chance(0.1) ? any() : next());
+}
+
+/// A walk over a ring of objects, a step to either side at a time.
+void randomWalk(Builder &b, size_t n) {
+    Items items = b.createMany(n);
+    for (size_t at = 0; !b.full(); at += b.chance(0.5) ? 1 : n - 1) b.use(items[at % n]);
+}
+
 /// The item at depth d of the recency stack with a probability that falls as `fall`^d: the kind of
 /// habit that plain LRU is best at.
 void recency(Builder &b, size_t n, double fall) {
@@ -302,6 +315,8 @@ std::vector<std::pair<std::string, Make>> recipes() {
         add(count(n) + " objects, all alike", [=](Builder &b) { alike(b, n); });
     for (size_t n : {5, 9})
         add(count(n) + " objects to and fro", [=](Builder &b) { toAndFro(b, n); });
+    add("8 objects, nearly in turn", [](Builder &b) { nearlyInTurn(b, 8); });
+    add("16 objects, a random walk", [](Builder &b) { randomWalk(b, 16); });
     for (int percent : {50, 70, 85})
         add("recency, " + count(percent) + " % go deeper",
             [=](Builder &b) { recency(b, 16, percent / 100.0); });

@@ -36,6 +36,8 @@ Bytes tampered(Bytes saved) {
 
 class Contexts : public OnEveryTpm {
   protected:
+    using OnEveryTpm::OnEveryTpm;
+
     Bytes save(TPM2_HANDLE handle) { return context(tpm.ok(contextSave(handle))); }
 };
 ON_EVERY_TPM(Contexts);
@@ -156,6 +158,48 @@ TEST_P(Contexts, CodeOrderOnLoad) {
     EXPECT_EQ(answer(contextLoad(stale)), 0x1CBu);
     EXPECT_EQ(answer(contextLoad(tampered(fresh))), 0x1DFu);
     EXPECT_EQ(answer(contextLoad(fresh)), 0x903u);
+}
+
+/** A session that nobody but us saves and loads: counting to the gap takes a while. */
+class Gap : public Contexts {
+  protected:
+    Gap() : Contexts(Record::nothing) {}
+
+    /** Saves and loads the session until the TPM refuses; returns the number of saves. */
+    int saveUntilRefused(TPM2_HANDLE session) {
+        constexpr int enough = 70000;
+        for (int saves = 0; saves < enough; saves++) {
+            const Bytes response = tpm.send(contextSave(session));
+            if (rc(response) != TPM2_RC_SUCCESS) {
+                EXPECT_EQ(rc(response), TPM2_RC_CONTEXT_GAP);
+                return saves;
+            }
+            tpm.ok(contextLoad(context(response)));
+        }
+        return enough;
+    }
+};
+INSTANTIATE_TEST_SUITE_P(On, Gap, testing::Values(Setting::privateTpm, Setting::neighbourAbove),
+                         settingName);
+
+// A saved session that is not loaded again holds up every later save, after as many saves as on a
+// private TPM; nothing is done about it behind the client's back.
+TEST_P(Gap, GapPassthrough) {
+    const TPM2_HANDLE oldest = make(startAuthSession());
+    const TPM2_HANDLE session = make(startAuthSession());
+    const Bytes saved = save(oldest);
+    neighbour(startAuthSession());
+    if (!isSpace()) tpm.ok(startAuthSession());
+
+    EXPECT_EQ(saveUntilRefused(session), 65531);
+    EXPECT_EQ(answer(contextSave(session)), 0x901u);
+    EXPECT_EQ(answer(startAuthSession()), 0x901u);
+    EXPECT_EQ(answer(getRandom().session(session, {}, 0x81)), 0u);
+    EXPECT_EQ(answer(getRandom().session(oldest, {}, 0x81)), 0x918u);
+
+    EXPECT_EQ(handle(tpm.ok(contextLoad(saved))), oldest);
+    EXPECT_EQ(answer(contextSave(session)), 0u);
+    EXPECT_EQ(answer(getRandom().session(oldest, {}, 0x81)), 0u);
 }
 
 }  // namespace

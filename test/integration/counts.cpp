@@ -29,7 +29,7 @@ using Codes = std::vector<TPM2_CC>;
 
 Codes flushes(size_t count) { return Codes(count, TPM2_CC_FlushContext); }
 
-Codes operator+(Codes first, const Codes &second) {
+Codes operator+(Codes first, const Codes& second) {
     first.insert(first.end(), second.begin(), second.end());
     return first;
 }
@@ -40,13 +40,13 @@ Command with(Command command, TPM2_HANDLE session,
     return command.noAuth().session(session, {}, attributes);
 }
 
-void expect(Client &client, TPM2_RC code, const Bytes &command) {
+void expect(Client& client, TPM2_RC code, const Bytes& command) {
     EXPECT_EQ(rc(client.send(command)), code) << hex(command);
 }
 
 // ---- What clients do all day.  Each leaves the TPM as it found it.
 
-void useObjects(Client &client) {
+void useObjects(Client& client) {
     const TPM2_HANDLE parent = handle(client.ok(createPrimary()));
     const Created key = created(client.ok(create(parent)));
     const Created box = created(client.ok(create(parent, sealed(), "", "treasure")));
@@ -68,7 +68,7 @@ void useObjects(Client &client) {
     client.ok(flushContext(parent));
 }
 
-void useSessions(Client &client) {
+void useSessions(Client& client) {
     const Bytes primary = client.ok(createPrimary(TPM2_RH_OWNER, eccSigning(), "secret"));
     const std::vector<Bytes> names{primaryName(primary)};
     Session hmac = Session::start(client, {.bind = TPM2_RH_OWNER, .symmetric = true});
@@ -84,7 +84,7 @@ void useSessions(Client &client) {
     client.ok(flushContext(handle(primary)));
 }
 
-void usePolicies(Client &client) {
+void usePolicies(Client& client) {
     const TPM2_HANDLE trial = handle(client.ok(startAuthSession(TPM2_SE_TRIAL)));
     client.ok(policyCommandCode(trial, TPM2_CC_HMAC));
     const Bytes digest = parameters(client.ok(policyGetDigest(trial))).tpm2b();
@@ -104,7 +104,7 @@ void usePolicies(Client &client) {
     client.ok(flushContext(key));
 }
 
-void useSequences(Client &client) {
+void useSequences(Client& client) {
     const TPM2_HANDLE key = handle(client.ok(loadExternalHmac("key")));
     const TPM2_HANDLE hash = handle(client.ok(hashSequenceStart("auth")));
     const TPM2_HANDLE mac = handle(client.ok(hmacStart(key)));
@@ -121,7 +121,7 @@ void useSequences(Client &client) {
     client.ok(flushContext(key));
 }
 
-void useContexts(Client &client) {
+void useContexts(Client& client) {
     const TPM2_HANDLE object = handle(client.ok(createPrimary()));
     const Bytes saved = context(client.ok(contextSave(object)));
     client.ok(flushContext(handle(client.ok(contextLoad(saved)))));
@@ -141,7 +141,7 @@ void useContexts(Client &client) {
     }
 }
 
-void useNv(Client &client) {
+void useNv(Client& client) {
     client.ok(nvDefineSpace(kIndex, 4, "nv"));
     client.ok(nvWrite(kIndex, "data", "nv"));
     client.ok(nvRead(kIndex, 4, "nv"));
@@ -154,7 +154,7 @@ void useNv(Client &client) {
     expect(client, 0x18B, nvReadPublic(kIndex));
 }
 
-void useCapabilities(Client &client) {
+void useCapabilities(Client& client) {
     const TPM2_HANDLE object = handle(client.ok(createPrimary()));
     const TPM2_HANDLE session = handle(client.ok(startAuthSession()));
     for (TPM2_HANDLE type : {0x00u, 0x01u, 0x02u, 0x03u, 0x40u, 0x80u, 0x81u})
@@ -167,7 +167,7 @@ void useCapabilities(Client &client) {
     client.ok(flushContext(object));
 }
 
-void useHierarchies(Client &client) {
+void useHierarchies(Client& client) {
     for (TPM2_RH hierarchy : {TPM2_RH_OWNER, TPM2_RH_ENDORSEMENT, TPM2_RH_PLATFORM}) {
         client.ok(createPrimary(hierarchy));
         client.ok(loadExternalEcc(hierarchy));
@@ -192,7 +192,7 @@ void useHierarchies(Client &client) {
     expect(client, TPM2_RC_INITIALIZE, startup());
 }
 
-void fail(Client &client) {
+void fail(Client& client) {
     expect(client, 0x143, Command(kNoSuchCommand));
     expect(client, 0x143, Command(kNoSuchVendorCommand).u32(1));
     expect(client, 0x143, Command(kNoSuchVendorCommand).password());
@@ -216,7 +216,7 @@ void fail(Client &client) {
     expect(client, 0x125, createPrimary().noAuth());
 }
 
-void useEverything(Client &client) {
+void useEverything(Client& client) {
     useObjects(client);
     useSessions(client);
     usePolicies(client);
@@ -233,7 +233,7 @@ void useEverything(Client &client) {
 class Counts : public testing::Test {
   protected:
     /** Does it through a space and alone, and compares what the two TPMs heard. */
-    void sameCommands(void (*use)(Client &)) {
+    void sameCommands(void (*use)(Client&)) {
         Simulator own;
         Client alone = Client::bare(own), space = Client::space(sim);
         use(space);
@@ -305,7 +305,7 @@ TEST_F(Counts, ClosingDoesNotFlushWhatTheTpmHasFlushed) {
 }
 
 TEST_F(Counts, FinalizingBeforeTheResponse) {
-    for (const Command &command : {createPrimary(), startAuthSession(), hashSequenceStart()}) {
+    for (const Command& command : {createPrimary(), startAuthSession(), hashSequenceStart()}) {
         Client a = Client::space(sim);
         size_t mark = sim.commandCount(), size = 0;
         ASSERT_EQ(a.transmit(command), TSS2_RC_SUCCESS);
@@ -328,7 +328,7 @@ TEST_F(Counts, SizeQueriesSendNothing) {
 TEST_F(Counts, LocalitySendsNothing) {
     Client a = Client::space(sim), b = Client::space(sim);
     ASSERT_EQ(b.setLocality(3), TSS2_RC_SUCCESS);
-    for (Client *each : {&a, &b, &a}) each->ok(getRandom());
+    for (Client* each : {&a, &b, &a}) each->ok(getRandom());
     EXPECT_EQ(sim.commandCodes(), Codes(3, TPM2_CC_GetRandom));
 }
 
@@ -348,24 +348,24 @@ TEST_F(Counts, Everything) { sameCommands(useEverything); }
 /** A space that writes down what is sent through it. */
 class Recorded {
   public:
-    Recorded(const Simulator &sim, Codes &sent) : space(Client::space(sim)), sent_(sent) {}
+    Recorded(const Simulator& sim, Codes& sent) : space(Client::space(sim)), sent_(sent) {}
 
-    Bytes send(const Command &command) {
+    Bytes send(const Command& command) {
         sent_.push_back(command.code());
         return space.send(command);
     }
-    Bytes ok(const Command &command) {
+    Bytes ok(const Command& command) {
         sent_.push_back(command.code());
         return space.ok(command);
     }
-    void refused(TPM2_RC code, const Command &command) {
+    void refused(TPM2_RC code, const Command& command) {
         EXPECT_EQ(rc(send(command)), code) << hex(command);
     }
 
     Client space;
 
   private:
-    Codes &sent_;
+    Codes& sent_;
 };
 
 class CountsOfTwo : public testing::Test {
@@ -436,7 +436,7 @@ TEST_F(CountsOfTwo, FullSlotsAreFree) {
 }
 
 /** The FlushContexts that the client did not send: what `heard` has beyond `sent`. */
-Codes added(const Codes &heard, const Codes &sent) {
+Codes added(const Codes& heard, const Codes& sent) {
     Codes rest;
     auto next = sent.begin();
     for (TPM2_CC code : heard) {

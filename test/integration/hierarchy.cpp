@@ -17,7 +17,7 @@ constexpr TPM2_HANDLE kPersistent = 0x81000001;
 
 /** A way to make an object, and the hierarchy that it then belongs to. */
 struct Kind {
-    const char *name;
+    const char* name;
     TPM2_RH hierarchy;
     Command make;
 
@@ -27,7 +27,7 @@ struct Kind {
     }
 };
 
-const std::vector<Kind> &kinds() {
+const std::vector<Kind>& kinds() {
     static const std::vector<Kind> all = {
         {"owner", TPM2_RH_OWNER, createPrimary(TPM2_RH_OWNER)},
         {"endorsement", TPM2_RH_ENDORSEMENT, createPrimary(TPM2_RH_ENDORSEMENT)},
@@ -42,10 +42,10 @@ const std::vector<Kind> &kinds() {
 /** One object of the kind in each of two spaces and in the private TPM, and a session each: then A
  *  sends the command.  What it hits is gone everywhere, the rest goes on, and the next object gets
  *  the lowest free handle. */
-void expectHit(const Kind &kind, const Command &command, bool hit) {
+void expectHit(const Kind& kind, const Command& command, bool hit) {
     SCOPED_TRACE(kind.name);
     SharedAndPrivate tpms;
-    for (Client *client : {&tpms.a, &tpms.b, &tpms.own})
+    for (Client* client : {&tpms.a, &tpms.b, &tpms.own})
         EXPECT_EQ(hex(handle(client->ok(kind.make))), hex(kFirst));
     const TPM2_HANDLE hmacOfA = handle(tpms.both(startAuthSession()));
     tpms.own.ok(flushContext(hmacOfA));
@@ -56,7 +56,7 @@ void expectHit(const Kind &kind, const Command &command, bool hit) {
     EXPECT_EQ(hex(tpms.bothCode(command)), hex(0u));
 
     const TPM2_RC expected = hit ? 0x910 : 0;
-    for (Client *client : {&tpms.a, &tpms.b, &tpms.own}) {
+    for (Client* client : {&tpms.a, &tpms.b, &tpms.own}) {
         EXPECT_EQ(handles(*client, kFirst), hit ? Handles{} : Handles{kFirst});
         EXPECT_EQ(hex(rc(client->send(kind.use(kFirst)))), hex(expected));
     }
@@ -70,8 +70,8 @@ void expectHit(const Kind &kind, const Command &command, bool hit) {
     EXPECT_EQ(hex(handle(tpms.own.ok(createPrimary(TPM2_RH_NULL)))), hex(hit ? kFirst : kSecond));
 }
 
-void expectHits(const Command &command, const std::vector<TPM2_RH> &hierarchies) {
-    for (const Kind &kind : kinds())
+void expectHits(const Command& command, const std::vector<TPM2_RH>& hierarchies) {
+    for (const Kind& kind : kinds())
         expectHit(
             kind, command,
             std::find(hierarchies.begin(), hierarchies.end(), kind.hierarchy) != hierarchies.end());
@@ -99,25 +99,25 @@ TEST(IsolationHierarchy, EnableHitsNothing) {
 
 TEST(IsolationHierarchy, RefusedClearHitsNothing) {
     SharedAndPrivate tpms;
-    for (Client *client : {&tpms.a, &tpms.b, &tpms.own}) client->ok(createPrimary());
+    for (Client* client : {&tpms.a, &tpms.b, &tpms.own}) client->ok(createPrimary());
     tpms.both(Command(TPM2_CC_ClearControl).handle(TPM2_RH_LOCKOUT).password().u8(TPM2_YES));
     EXPECT_EQ(hex(tpms.bothCode(clear())), hex(0x120u));  // DISABLED
     EXPECT_EQ(hex(tpms.bothCode(hierarchyControl(TPM2_RH_OWNER, false, TPM2_RH_ENDORSEMENT))),
               hex(0x124u));  // AUTH_TYPE
-    for (Client *client : {&tpms.a, &tpms.b, &tpms.own}) {
+    for (Client* client : {&tpms.a, &tpms.b, &tpms.own}) {
         EXPECT_EQ(handles(*client, kFirst), Handles{kFirst});
         client->ok(readPublic(kFirst));
     }
 }
 
 /** Loads a child of the key; only the TPM knows its hierarchy when the parent is persistent. */
-TPM2_HANDLE loadChild(Client &client, TPM2_HANDLE parent) {
+TPM2_HANDLE loadChild(Client& client, TPM2_HANDLE parent) {
     const Created made = created(client.ok(create(parent, hmacKey())));
     return handle(client.ok(load(parent, made.outPrivate, made.outPublic)));
 }
 
 TEST_F(Isolation, ClearFlushesChildrenToo) {
-    for (Client *client : {&a, &own}) {
+    for (Client* client : {&a, &own}) {
         client->ok(createPrimary());
         loadChild(*client, kFirst);
         client->ok(flushContext(kFirst));
@@ -132,7 +132,7 @@ TEST_F(Isolation, ClearFlushesChildrenToo) {
 }
 
 /** Makes the child of a persistent key the client's only object. */
-TPM2_HANDLE loadChildOfPersistent(Client &client) {
+TPM2_HANDLE loadChildOfPersistent(Client& client) {
     client.ok(createPrimary());
     client.ok(evictControl(kFirst, kPersistent));
     client.ok(flushContext(kFirst));
@@ -152,7 +152,7 @@ TEST_F(Isolation, ClearFlushesChildrenOfPersistentKeys) {
 
 TEST_F(Isolation, OtherHierarchiesKeepChildrenOfPersistentKeys) {
     const TPM2_HANDLE child = loadChildOfPersistent(a), alone = loadChildOfPersistent(own);
-    for (const Command &command :
+    for (const Command& command :
          {changePps(), changeEps(), hierarchyControl(TPM2_RH_PLATFORM_NV, false),
           hierarchyControl(TPM2_RH_ENDORSEMENT, false),
           hierarchyControl(TPM2_RH_PLATFORM, false)}) {
@@ -168,7 +168,7 @@ TEST_F(Isolation, OtherHierarchiesKeepChildrenOfPersistentKeys) {
 TEST_F(Isolation, DisableAndEnable) {
     Bytes saved[2];
     for (int i = 0; i < 2; i++) {
-        Client &client = i == 0 ? a : own;
+        Client& client = i == 0 ? a : own;
         client.ok(createPrimary());
         saved[i] = context(client.ok(contextSave(kFirst)));
         client.ok(hierarchyControl(TPM2_RH_OWNER, false));
@@ -184,7 +184,7 @@ TEST_F(Isolation, DisableAndEnable) {
 TEST_F(Isolation, Disabled) {
     Bytes saved[2];
     for (int i = 0; i < 2; i++) {
-        Client &client = i == 0 ? a : own;
+        Client& client = i == 0 ? a : own;
         client.ok(createPrimary());
         saved[i] = context(client.ok(contextSave(kFirst)));
         client.ok(evictControl(kFirst, kPersistent));
@@ -243,7 +243,7 @@ TEST_F(Isolation, FlushedByAStranger) {
 // ---- Sixty-four sessions for everybody
 
 /** Starts a session and takes it out of the TPM's loaded ones, `count` times. */
-std::vector<Bytes> startAndSave(Client &client, int count) {
+std::vector<Bytes> startAndSave(Client& client, int count) {
     std::vector<Bytes> contexts;
     for (int i = 0; i < count; i++) {
         const TPM2_HANDLE session = handle(client.ok(startAuthSession()));
@@ -259,8 +259,8 @@ TEST_F(Isolation, SixtyFourSessions) {
     EXPECT_EQ(hex(rc(b.send(startAuthSession()))), hex(0x905u));
     EXPECT_EQ(handles(a, kSaved).size(), 40u);
     EXPECT_EQ(handles(b, kSaved).size(), 24u);
-    for (const Bytes &saved : ofA) a.ok(flushContext(handle(a.ok(contextLoad(saved)))));
-    for (const Bytes &saved : ofB) b.ok(flushContext(handle(b.ok(contextLoad(saved)))));
+    for (const Bytes& saved : ofA) a.ok(flushContext(handle(a.ok(contextLoad(saved)))));
+    for (const Bytes& saved : ofB) b.ok(flushContext(handle(b.ok(contextLoad(saved)))));
     EXPECT_EQ(residue(shared), "");
     EXPECT_EQ(hex(handle(a.ok(startAuthSession()))), hex(TPM2_HMAC_SESSION_FIRST));
 }
@@ -276,7 +276,7 @@ TEST_F(Isolation, SixtyFourSessionsWithThreeLoaded) {
     EXPECT_EQ(handles(a, kSaved).size(), 31u);
     EXPECT_EQ(handles(b, kLoaded), Handles{});
     EXPECT_EQ(handles(b, kSaved).size(), 30u);
-    for (Client *client : {&a, &b})
+    for (Client* client : {&a, &b})
         for (TPM2_HANDLE session : handles(*client, kSaved)) client->ok(flushContext(session));
 }
 
@@ -288,7 +288,7 @@ struct Before {
     TPM2_HANDLE saved;
     Bytes object, session;  // their contexts
 
-    explicit Before(Client &client) {
+    explicit Before(Client& client) {
         client.ok(createPrimary());
         client.ok(createPrimary(TPM2_RH_NULL));
         saved = handle(client.ok(startAuthSession(TPM2_SE_POLICY)));
@@ -299,7 +299,7 @@ struct Before {
 };
 
 /** What was loaded is gone for the client.  It sees as saved what it had saved, or nothing. */
-void expectLost(Client &client, const Before &before, bool savedLives) {
+void expectLost(Client& client, const Before& before, bool savedLives) {
     const TPM2_HANDLE listed = TPM2_HMAC_SESSION_FIRST + (before.saved & 0xFFFFFF);
     EXPECT_EQ(handles(client, kFirst), Handles{});
     EXPECT_EQ(handles(client, kLoaded), Handles{});
@@ -315,7 +315,7 @@ void expectLost(Client &client, const Before &before, bool savedLives) {
 }
 
 /** What the contexts are worth afterwards, and what the next handles are. */
-void expectNewLife(Client &client, const Before &before, bool contextsLive) {
+void expectNewLife(Client& client, const Before& before, bool contextsLive) {
     if (contextsLive) {
         EXPECT_EQ(hex(handle(client.ok(contextLoad(before.session)))), hex(before.saved));
         client.ok(policyGetDigest(before.saved));
@@ -331,12 +331,12 @@ void expectNewLife(Client &client, const Before &before, bool contextsLive) {
 }
 
 /** Shutdown, power, Startup; A speaks for both spaces.  `shutdown` may be left out. */
-void expectCycle(const std::function<void(Client &)> &shutdown, TPM2_SU startupType, bool live) {
+void expectCycle(const std::function<void(Client&)>& shutdown, TPM2_SU startupType, bool live) {
     SharedAndPrivate tpms;
     const Before ofA(tpms.a), alone(tpms.own);
     tpms.b.ok(createPrimary());
     const TPM2_HANDLE sessionOfB = handle(tpms.b.ok(startAuthSession()));
-    for (Client *client : {&tpms.a, &tpms.own}) shutdown(*client);
+    for (Client* client : {&tpms.a, &tpms.own}) shutdown(*client);
     tpms.resetBoth(AfterReset::none);
     EXPECT_EQ(hex(tpms.bothCode(startup(startupType))), hex(0u));
     EXPECT_EQ(residue(tpms.shared), live ? "saved session 0x2000000" : "");
@@ -351,18 +351,18 @@ void expectCycle(const std::function<void(Client &)> &shutdown, TPM2_SU startupT
 }
 
 TEST(IsolationPower, Resume) {
-    expectCycle([](Client &client) { client.ok(shutdown(TPM2_SU_STATE)); }, TPM2_SU_STATE, true);
+    expectCycle([](Client& client) { client.ok(shutdown(TPM2_SU_STATE)); }, TPM2_SU_STATE, true);
 }
 
 TEST(IsolationPower, Restart) {
-    expectCycle([](Client &client) { client.ok(shutdown(TPM2_SU_STATE)); }, TPM2_SU_CLEAR, true);
+    expectCycle([](Client& client) { client.ok(shutdown(TPM2_SU_STATE)); }, TPM2_SU_CLEAR, true);
 }
 
 TEST(IsolationPower, Reset) {
-    expectCycle([](Client &) {}, TPM2_SU_CLEAR, false);
-    expectCycle([](Client &client) { client.ok(shutdown(TPM2_SU_CLEAR)); }, TPM2_SU_CLEAR, false);
+    expectCycle([](Client&) {}, TPM2_SU_CLEAR, false);
+    expectCycle([](Client& client) { client.ok(shutdown(TPM2_SU_CLEAR)); }, TPM2_SU_CLEAR, false);
     expectCycle(
-        [](Client &client) {
+        [](Client& client) {
             client.ok(shutdown(TPM2_SU_STATE));
             client.ok(shutdown(TPM2_SU_CLEAR));
         },
@@ -372,7 +372,7 @@ TEST(IsolationPower, Reset) {
 // A ContextSave after Shutdown voids the state that was saved: the TPM cannot resume any more.
 TEST_F(Isolation, ContextSaveAfterShutdown) {
     const Before ofA(a), alone(own);
-    for (Client *client : {&a, &own}) {
+    for (Client* client : {&a, &own}) {
         client->ok(shutdown(TPM2_SU_STATE));
         client->ok(contextSave(kFirst));
     }
@@ -399,7 +399,7 @@ TEST_F(Isolation, StartupTwice) {
 }
 
 TEST_F(Isolation, ResetUnderOurFeet) {
-    for (Client *client : {&a, &own}) {
+    for (Client* client : {&a, &own}) {
         makeObjects(*client, 2);
         client->ok(startAuthSession());
     }
@@ -415,6 +415,14 @@ TEST_F(Isolation, ResetUnderOurFeet) {
     EXPECT_EQ(hex(handle(both(createPrimary()))), hex(kFirst));
     EXPECT_EQ(hex(bothCode(readPublic(kFirst))), hex(0u));
     EXPECT_EQ(hex(handle(both(startAuthSession()))), hex(TPM2_HMAC_SESSION_FIRST));
+}
+
+// What the TPM's own list lacks is not in the space's either.
+TEST_F(Isolation, ResetUnderOurFeetEndsSavedSessions) {
+    for (Client* client : {&a, &own})
+        client->ok(contextSave(handle(client->ok(startAuthSession()))));
+    resetBoth();
+    EXPECT_EQ(alike([](Client& client) { return handles(client, kSaved); }), Handles{});
 }
 
 TEST_F(Isolation, ResetAndAnotherSpaceTakesTheSlots) {
@@ -448,7 +456,7 @@ TEST_F(Isolation, ResetSeenAndAStrangerTakesTheSlots) {
 }
 
 TEST_F(Isolation, BeforeStartup) {
-    for (Client *client : {&a, &own}) {
+    for (Client* client : {&a, &own}) {
         client->ok(createPrimary());
         client->ok(startAuthSession());
     }
@@ -466,7 +474,7 @@ TEST_F(Isolation, BeforeStartup) {
     EXPECT_EQ(hex(bothCode(createPrimary().noAuth().session(0x02000005))), hex(0x100u));
     EXPECT_EQ(hex(bothCode(getCapability(TPM2_CAP_HANDLES, kFirst))), hex(0x100u));
     both(startup());
-    for (Client *client : {&a, &b, &own}) {
+    for (Client* client : {&a, &b, &own}) {
         EXPECT_EQ(handles(*client, kFirst), Handles{});
         EXPECT_EQ(handles(*client, kLoaded), Handles{});
         EXPECT_EQ(handles(*client, kSaved), Handles{});

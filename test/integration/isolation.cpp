@@ -40,7 +40,7 @@ std::string error(TPM2_RC code) {
 }
 
 /** The handles of a list, and "..." if it says that there are more. */
-std::string listed(const Bytes &response) {
+std::string listed(const Bytes& response) {
     const HandleList list = handleList(response);
     std::string text;
     for (TPM2_HANDLE each : list.handles) text += (text.empty() ? "" : " ") + hex(each);
@@ -62,8 +62,8 @@ class Isolation : public testing::Test {
     }
 
     /** What B is answered; or, if the client alone is answered something else, both. */
-    std::string answer(const Bytes &command) { return answer(command, command); }
-    std::string answer(const Bytes &ofB, const Bytes &ofAlone) {
+    std::string answer(const Bytes& command) { return answer(command, command); }
+    std::string answer(const Bytes& ofB, const Bytes& ofAlone) {
         return agreed(outcome(b.send(ofB)), outcome(alone.send(ofAlone)));
     }
 
@@ -75,7 +75,7 @@ class Isolation : public testing::Test {
     }
 
     /** Both B and the client alone do it, with success. */
-    void bothOk(const Command &command) {
+    void bothOk(const Command& command) {
         b.ok(command);
         alone.ok(command);
     }
@@ -95,10 +95,10 @@ class Isolation : public testing::Test {
     Client a = Client::space(sim), b = Client::space(sim), alone = Client::bare(own);
 
   private:
-    static std::string outcome(const Bytes &response) {
+    static std::string outcome(const Bytes& response) {
         return rc(response) == TPM2_RC_SUCCESS ? "success" : hex(response);
     }
-    static std::string agreed(const std::string &ofB, const std::string &ofAlone) {
+    static std::string agreed(const std::string& ofB, const std::string& ofAlone) {
         return ofB == ofAlone ? ofB : "in the space " + ofB + ", alone " + ofAlone;
     }
 };
@@ -129,7 +129,7 @@ TEST_F(Isolation, FirstHandle) {
 }
 
 TEST_F(Isolation, FirstHandleIsTheLowestHole) {
-    const auto run = [](Client &client) {
+    const auto run = [](Client& client) {
         Handles made;
         const auto make = [&] { made.push_back(handle(client.ok(createPrimary()))); };
         for (int i = 0; i < 3; i++) make();
@@ -147,7 +147,7 @@ TEST_F(Isolation, FirstHandleIsTheLowestHole) {
 }
 
 TEST_F(Isolation, FirstHandleWhenAnotherTookTheSlot) {
-    const auto make = [](Client &client, const char *unique) {
+    const auto make = [](Client& client, const char* unique) {
         return client.ok(createPrimary(TPM2_RH_OWNER, eccStorage(unique)));
     };
     make(b, "0");
@@ -302,18 +302,18 @@ TEST_F(Isolation, ContinueSessionZeroSuccess) {
 }
 
 /** Runs the same commands for B and for the client alone. */
-void expectCodes(Client &b, Client &alone, const std::function<Codes(Client &)> &run,
-                 const Codes &expected) {
+void expectCodes(Client& b, Client& alone, const std::function<Codes(Client&)>& run,
+                 const Codes& expected) {
     EXPECT_EQ(run(b), expected) << "in the space";
     EXPECT_EQ(run(alone), expected) << "alone";
 }
 
 TEST_F(Isolation, ContinueSessionZeroWrongHmac) {
     a.ok(createPrimary());
-    const auto run = [](Client &client) {
+    const auto run = [](Client& client) {
         Session session = Session::start(client);
         const Bytes key = client.ok(createPrimary(TPM2_RH_OWNER, eccStorage(), "secret"));
-        const auto use = [&](const char *auth, uint8_t attributes) {
+        const auto use = [&](const char* auth, uint8_t attributes) {
             return rc(session.authorize(client, create(handle(key)), auth, {primaryName(key)},
                                         attributes));
         };
@@ -324,7 +324,7 @@ TEST_F(Isolation, ContinueSessionZeroWrongHmac) {
 }
 
 TEST_F(Isolation, ContinueSessionZeroObjectMemory) {
-    const auto run = [](Client &client) {
+    const auto run = [](Client& client) {
         for (int i = 0; i < 3; i++) client.ok(createPrimary());
         const TPM2_HANDLE session = handle(client.ok(startAuthSession()));
         const Command command = with(createPrimary(), session, 0);
@@ -339,7 +339,7 @@ TEST_F(Isolation, ContinueSessionZeroObjectMemory) {
 
 TEST_F(Isolation, ContinueSessionZeroAuthUnavailable) {
     a.ok(createPrimary());
-    const auto run = [](Client &client) {
+    const auto run = [](Client& client) {
         const Bytes area = policyOnly(hmacKey(), Bytes(32, 1));
         const TPM2_HANDLE key = handle(client.ok(createPrimary(TPM2_RH_OWNER, area)));
         const TPM2_HANDLE session = handle(client.ok(startAuthSession()));
@@ -423,7 +423,7 @@ TEST_F(Isolation, CloseKeepsWhatAnotherLoaded) {
 TEST_F(Isolation, FinalizeWithoutReceive) {
     const Command commands[] = {startAuthSession(), startAuthSession(TPM2_SE_POLICY),
                                 createPrimary(), hashSequenceStart()};
-    for (const Command &command : commands) {
+    for (const Command& command : commands) {
         for (bool sizeQuery : {false, true}) {
             Client client = Client::space(sim);
             ASSERT_EQ(client.transmit(command), TSS2_RC_SUCCESS);
@@ -436,6 +436,14 @@ TEST_F(Isolation, FinalizeWithoutReceive) {
             EXPECT_EQ(residue(sim), "") << "after " << hex(command.code());
         }
     }
+}
+
+// The session belongs to whoever holds its context, and nobody ever will.
+TEST_F(Isolation, FinalizeWithoutReceiveOfASave) {
+    const TPM2_HANDLE session = handle(a.ok(startAuthSession()));
+    ASSERT_EQ(a.transmit(contextSave(session)), TSS2_RC_SUCCESS);
+    a.close();
+    EXPECT_EQ(residue(sim), "");
 }
 
 TEST_F(Isolation, FinalizeWithoutReceiveOfAFlush) {
@@ -451,7 +459,7 @@ TEST_F(Isolation, FinalizeWithoutReceiveOfAFlush) {
 
 TEST_F(Isolation, SizeQuery) {
     a.ok(createPrimary());
-    const auto make = [this](const Command &command) {
+    const auto make = [this](const Command& command) {
         EXPECT_EQ(b.transmit(command), TSS2_RC_SUCCESS);
         size_t size = 0, again = 0, small = 10;
         EXPECT_EQ(b.receiveSize(size), TSS2_RC_SUCCESS);
@@ -573,9 +581,9 @@ TEST_F(Isolation, SequenceComplete) {
     const Command complete = sequenceComplete(kFirst, "c", "auth");
     EXPECT_EQ(parameters(b.ok(complete)).tpm2b(), sha256(bytes("abc")));
     EXPECT_EQ(parameters(alone.ok(complete)).tpm2b(), sha256(bytes("abc")));
+    EXPECT_EQ(list(kFirst), "");
     EXPECT_EQ(answer(complete), error(0x910));
     EXPECT_EQ(answer(sequenceUpdate(kFirst, "d", "auth")), error(0x910));
-    EXPECT_EQ(list(kFirst), "");
     a.ok(readPublic(kFirst));
 }
 
@@ -598,14 +606,14 @@ TEST_F(Isolation, EventSequenceComplete) {
 // ---- Slots are shared by nature: a space without swapping is out of them as soon as the TPM is
 
 /** Takes all three slots, or as many as there still are. */
-void fill(Client &client, int objects = 3) {
+void fill(Client& client, int objects = 3) {
     for (int i = 0; i < objects; i++) client.ok(createPrimary());
 }
 
 TEST_F(Isolation, ObjectMemory) {
     fill(a);
     fill(alone);
-    for (const Command &command : {createPrimary(), hashSequenceStart(), loadExternalEcc()}) {
+    for (const Command& command : {createPrimary(), hashSequenceStart(), loadExternalEcc()}) {
         const size_t mark = sim.commandCount();
         EXPECT_EQ(answer(command), error(0x902));
         EXPECT_EQ(sim.commandCodes(mark), std::vector<TPM2_CC>{command.code()}) << "sent once";

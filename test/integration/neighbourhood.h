@@ -26,6 +26,8 @@ enum class Setting {
 
 class OnEveryTpm : public testing::TestWithParam<Setting> {
   protected:
+    explicit OnEveryTpm(Record record = Record::commands) : sim(record) {}
+
     Simulator sim;
     Client tpm = isSpace() ? Client::space(sim) : Client::bare(sim);
 

@@ -33,13 +33,13 @@ struct SharedAndPrivate {
     Client own = Client::bare(alone);  ///< has `alone` for itself
 
     SharedAndPrivate() = default;
-    SharedAndPrivate(const SharedAndPrivate &) = delete;
-    SharedAndPrivate &operator=(const SharedAndPrivate &) = delete;
+    SharedAndPrivate(const SharedAndPrivate&) = delete;
+    SharedAndPrivate& operator=(const SharedAndPrivate&) = delete;
     ~SharedAndPrivate() { closeAll(); }
 
     /** Sends the command to A and to the private TPM.  Their answers must be the same: the code,
      *  the response handle if there is one, and all of an error.  Returns A's. */
-    Bytes both(const Command &command) {
+    Bytes both(const Command& command) {
         const Bytes answer = a.send(command), expected = own.send(command);
         EXPECT_EQ(hex(rc(answer)), hex(rc(expected))) << hex(command);
         if (rc(answer) != TPM2_RC_SUCCESS || rc(expected) != TPM2_RC_SUCCESS) {
@@ -51,7 +51,7 @@ struct SharedAndPrivate {
     }
 
     /** The code of both(). */
-    TPM2_RC bothCode(const Command &command) { return rc(both(command)); }
+    TPM2_RC bothCode(const Command& command) { return rc(both(command)); }
 
     /** Does the same with A and with the private TPM; both must come to the same.  Returns A's. */
     template <class Action>
@@ -71,7 +71,7 @@ struct SharedAndPrivate {
         a.close();
         b.close();
         EXPECT_EQ(residue(shared), "");
-    } catch (const std::exception &problem) {
+    } catch (const std::exception& problem) {
         ADD_FAILURE() << problem.what();
     }
 };
@@ -80,7 +80,7 @@ struct SharedAndPrivate {
 class Isolation : public testing::Test, protected SharedAndPrivate {};
 
 /** Makes `client` fill the TPM: `count` objects of the NULL hierarchy. */
-inline void makeObjects(Client &client, int count) {
+inline void makeObjects(Client& client, int count) {
     for (int i = 0; i < count; i++)
         client.ok(createPrimary(TPM2_RH_NULL, hmacKey(std::to_string(i))));
 }

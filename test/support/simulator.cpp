@@ -19,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <stdexcept>
 #include <system_error>
 
@@ -30,7 +31,6 @@ namespace spaces::test {
 
 namespace {
 
-constexpr uint32_t kCmdGetCapability = 1;
 constexpr uint32_t kCmdInit = 2;
 constexpr uint32_t kInitDeleteVolatile = 1;
 
@@ -45,21 +45,12 @@ class Socket {
     Socket &operator=(const Socket &) = delete;
 
     bool bind(uint16_t port) {
-        // As swtpm does: thousands of closed connections must not make every port look taken.
-        const int yes = 1;
-        setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
         sockaddr_in name = address(port);
         return ::bind(fd_, reinterpret_cast<sockaddr *>(&name), sizeof name) == 0;
     }
     bool connect(uint16_t port) {
         sockaddr_in name = address(port);
         return ::connect(fd_, reinterpret_cast<sockaddr *>(&name), sizeof name) == 0;
-    }
-    uint16_t port() const {
-        sockaddr_in name{};
-        socklen_t size = sizeof name;
-        getsockname(fd_, reinterpret_cast<sockaddr *>(&name), &size);
-        return ntohs(name.sin_port);
     }
     /** Sends a control command and returns the first four bytes of its answer, if it came. */
     bool exchange(const Bytes &request, uint32_t &answer) {
@@ -83,25 +74,29 @@ class Socket {
     int fd_;
 };
 
-/** A port that is free just now, like the one after it. */
+/** A port that is free just now, like the one after it.  Taken from below the range that the kernel
+ *  gives to outgoing connections: each command is one, and keeps its port for a minute. */
 uint16_t freePortPair() {
+    std::random_device random;
     for (;;) {
+        const auto port = std::uniform_int_distribution<uint16_t>(10000, 32000)(random);
         Socket data, control;
-        if (data.bind(0) && data.port() < 65535 &&
-            control.bind(static_cast<uint16_t>(data.port() + 1)))
-            return data.port();
+        if (data.bind(port) && control.bind(static_cast<uint16_t>(port + 1))) return port;
     }
 }
 
 /** In the new process: becomes swtpm, or ends. */
-[[noreturn]] void becomeSwtpm(const std::string &directory, uint16_t port, pid_t parent) {
+[[noreturn]] void becomeSwtpm(const std::string &directory, uint16_t port, Record record,
+                              pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
     std::string state = "dir=" + directory;
     std::string bind = ",bindaddr=127.0.0.1";
     std::string server = "type=tcp,port=" + std::to_string(port) + bind;
     std::string control = "type=tcp,port=" + std::to_string(port + 1) + bind;
-    std::string log = "level=20,file=" + directory + "/log";
+    std::string level = record == Record::commands ? "20" : "1";
+    std::string log = "level=" + level + ",file=" + directory + "/log";
+    std::string pid = "file=" + directory + "/pid";
     int errors = open((directory + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(errors, STDOUT_FILENO);
     dup2(errors, STDERR_FILENO);
@@ -109,7 +104,7 @@ uint16_t freePortPair() {
     close_range(STDERR_FILENO + 1, ~0U, 0);
     execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state.c_str(), "--server",
            server.c_str(), "--ctrl", control.c_str(), "--flags", "not-need-init,startup-clear",
-           "--log", log.c_str(), static_cast<char *>(nullptr));
+           "--log", log.c_str(), "--pid", pid.c_str(), static_cast<char *>(nullptr));
     dprintf(STDERR_FILENO, "cannot run swtpm: %s\n", strerror(errno));
     _exit(127);
 }
@@ -121,7 +116,7 @@ std::string readFile(const std::string &path) {
 
 }  // namespace
 
-Simulator::Simulator() {
+Simulator::Simulator(Record record) : record_(record) {
     std::string pattern = (std::filesystem::temp_directory_path() / "spaces-swtpm-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr)
         throw std::system_error(errno, std::generic_category(), "mkdtemp " + pattern);
@@ -149,35 +144,25 @@ void Simulator::removeDirectory() {
 std::string Simulator::conf() const { return "swtpm:host=127.0.0.1,port=" + std::to_string(port_); }
 
 bool Simulator::start() {
+    std::filesystem::remove(directory_ + "/pid");
     pid_t parent = getpid();
     pid_ = fork();
     if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
-    if (pid_ == 0) becomeSwtpm(directory_, port_, parent);
+    if (pid_ == 0) becomeSwtpm(directory_, port_, record_, parent);
     return waitUntilServing();
 }
 
-/** True once this very swtpm answers on its control channel, false when it has ended. */
+/** True once this very swtpm has its ports, false when it has ended: it writes the file with its
+ *  process id only after it listens, and ends when it cannot. */
 bool Simulator::waitUntilServing() {
-    const auto before = static_cast<std::streamoff>(logOffset_);
-    for (;;) {
+    while (!std::filesystem::exists(directory_ + "/pid")) {
         if (waitpid(pid_, nullptr, WNOHANG) == pid_) {
             pid_ = -1;
             return false;
         }
-        Bytes request;
-        append(request, kCmdGetCapability, 4);
-        uint32_t answer;
-        Socket control;
-        if (control.connect(static_cast<uint16_t>(port_ + 1)) &&
-            control.exchange(request, answer)) {
-            // Whoever answered, only our own process writes this log.
-            std::ifstream log(directory_ + "/log");
-            log.seekg(before);
-            for (std::string line; std::getline(log, line);)
-                if (line.find("Ctrl Rsp:") != std::string::npos) return true;
-        }
-        usleep(2000);
+        usleep(1000);
     }
+    return true;
 }
 
 void Simulator::kill() {
@@ -190,7 +175,7 @@ void Simulator::kill() {
 
 void Simulator::restart() {
     kill();
-    readLog();
+    if (record_ == Record::commands) readLog();
     if (!start()) throw std::runtime_error("swtpm does not start again on its port");
 }
 
@@ -216,6 +201,7 @@ void Simulator::initialize() {
 /** Takes in what the log has got since last time: a command is a line "SWTPM_IO_Read: length N"
  *  and the lines of two-digit numbers that follow. */
 void Simulator::readLog() {
+    if (record_ == Record::nothing) throw std::logic_error("this swtpm records no commands");
     std::ifstream log(directory_ + "/log");
     log.seekg(logOffset_);
     for (std::string line; std::getline(log, line) && !log.eof();) {
@@ -235,14 +221,6 @@ void Simulator::readLog() {
 size_t Simulator::commandCount() {
     readLog();
     return commands_.size();
-}
-
-void Simulator::forgetCommands() {
-    // swtpm appends to its log, so it goes on at the new end.
-    std::filesystem::resize_file(directory_ + "/log", 0);
-    logOffset_ = 0;
-    inCommand_ = false;
-    commands_.clear();
 }
 
 std::vector<Bytes> Simulator::commands(size_t mark) {

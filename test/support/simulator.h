@@ -23,12 +23,15 @@
 
 namespace spaces::test {
 
+/** Recording costs more than the commands: tests that send many thousands go without. */
+enum class Record { commands, nothing };
+
 enum class AfterReset { none, startupClear, startupState };
 
 class Simulator {
   public:
     /** Starts swtpm; Startup(CLEAR) is done and does not count as a command. */
-    Simulator();
+    explicit Simulator(Record record = Record::commands);
     ~Simulator();
     Simulator(const Simulator &) = delete;
     Simulator &operator=(const Simulator &) = delete;
@@ -43,10 +46,6 @@ class Simulator {
     /** The codes, or the whole bytes, of the commands after the first `mark` ones. */
     std::vector<TPM2_CC> commandCodes(size_t mark = 0);
     std::vector<Bytes> commands(size_t mark = 0);
-
-    /** Starts the count anew and gives the log's disk space back: for tests that send many
-     *  thousand commands. */
-    void forgetCommands();
 
     /** A TPM reset under everybody's feet (_TPM_Init), then perhaps TPM2_Startup, which must
      *  succeed.  For a TPM Resume or Restart send TPM2_Shutdown(STATE) yourself before. */
@@ -73,6 +72,7 @@ class Simulator {
     void readLog();
     void removeDirectory();
 
+    const Record record_;
     std::string directory_;
     uint16_t port_ = 0;
     pid_t pid_ = -1;

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Unit test of tcti/conf.
+// Always holds: what this build cannot do is refused with a word about the build, and what no build
+// takes is refused with a word about what is allowed.
+#include "tcti/conf.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+namespace spaces::tcti {
+namespace {
+
+/// The child of a conf; nothing if the conf is refused.
+std::optional<std::string> childOf(const char *text) {
+    Conf conf;
+    if (!parseConf(text, conf)) return std::nullopt;
+    return conf.child;
+}
+
+/// The log line of a conf that must be refused.
+std::string refusal(const char *text) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(childOf(text), std::nullopt) << text;
+    return testing::internal::GetCapturedStderr();
+}
+
+TEST(Conf, NamesAChild) {
+    EXPECT_EQ(childOf("device"), "device");
+    EXPECT_EQ(childOf("device:/dev/tpm0"), "device:/dev/tpm0");
+    EXPECT_EQ(childOf("/usr/lib/libtss2-tcti-device.so.0:/dev/tpm0"),
+              "/usr/lib/libtss2-tcti-device.so.0:/dev/tpm0");
+}
+
+TEST(Conf, MayNameNone) {
+    EXPECT_EQ(childOf(nullptr), "");
+    EXPECT_EQ(childOf(""), "");
+    EXPECT_EQ(childOf("swap=off"), "");
+    EXPECT_EQ(childOf("swap=off,"), "");
+}
+
+TEST(Conf, PassesTheChildOnUntouched) {
+    for (const char *child :
+         {"swtpm:host=localhost,port=2321", "swtpm:path=/a:b,c=d", "cmd:exec env A=b,c sh -c 'x:y'",
+          "pcap:swtpm:port=1,swap=on", "mssim:a=1,wait=5,spaces:x", "device:", "tabrmd:bus_type=x"})
+        EXPECT_EQ(childOf(child), child);
+}
+
+TEST(Conf, TakesOptionsBeforeTheChild) {
+    EXPECT_EQ(childOf("swap=off,device:/dev/tpm0"), "device:/dev/tpm0");
+    EXPECT_EQ(childOf("swap=off,leftovers=keep,wait=0,swtpm:host=h,port=1"),
+              "swtpm:host=h,port=1");
+    EXPECT_EQ(childOf("wait=000,swap=off,swap=off,device"), "device");
+    EXPECT_EQ(childOf("swap=off,mssim:swap=maybe,wait=x"), "mssim:swap=maybe,wait=x");
+}
+
+TEST(Conf, AnUnknownOptionIsRefused) {
+    for (const char *text : {"size=3,device", "size=3", "Swap=off,device", "swap =off", "=,device",
+                             "=", "swap=off,nonsense=1,device"}) {
+        const std::string line = refusal(text);
+        EXPECT_NE(line.find("ERROR:tcti:"), std::string::npos) << line;
+        EXPECT_NE(line.find("Unknown option"), std::string::npos) << line;
+        EXPECT_NE(line.find("swap, objects, sessions, leftovers, wait, trace"), std::string::npos);
+    }
+    EXPECT_NE(refusal("swap=off,nonsense=1,device").find("'nonsense=1'"), std::string::npos);
+}
+
+struct Refused {
+    const char *conf;
+    const char *allowed;
+};
+
+class BadValue : public testing::TestWithParam<Refused> {};
+
+TEST_P(BadValue, IsRefusedWithWhatIsAllowed) {
+    const std::string line = refusal(GetParam().conf);
+    EXPECT_NE(line.find("Bad value"), std::string::npos) << line;
+    EXPECT_NE(line.find(GetParam().allowed), std::string::npos) << line;
+    EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1) << line;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Options, BadValue,
+    testing::Values(Refused{"swap=,device", "off or on"}, Refused{"swap=ON,device", "off or on"},
+                    Refused{"swap=yes", "off or on"}, Refused{"swap=off ,device", "off or on"},
+                    Refused{"leftovers=all", "keep or flush"}, Refused{"leftovers=", "keep or"},
+                    Refused{"objects=0", "a number from 1"}, Refused{"objects=", "a number from 1"},
+                    Refused{"objects=x", "a number"}, Refused{"objects=3x", "a number"},
+                    Refused{"objects=-1", "a number"}, Refused{"objects=+1", "a number"},
+                    Refused{"objects= 1", "a number"}, Refused{"sessions=0x3", "a number"},
+                    Refused{"sessions=4294967296", "a number"}, Refused{"wait=", "seconds"},
+                    Refused{"wait=1.5", "seconds"}, Refused{"wait=-1,device", "seconds"},
+                    Refused{"trace=,device", "a file name"}));
+
+TEST(Conf, AChildThatIsThisLibraryIsRefused) {
+    for (const char *text :
+         {"spaces", "spaces:device", "swap=off,spaces:device:/dev/tpm0",
+          "libtss2-tcti-spaces.so.0:device", "libtss2-tcti-spaces.so",
+          "/usr/lib/x86_64-linux-gnu/libtss2-tcti-spaces.so.0.0.0:swtpm", "./libtss2-spaces.so.0"})
+        EXPECT_NE(refusal(text).find("is this one"), std::string::npos) << text;
+    EXPECT_EQ(childOf("spaceship:x"), "spaceship:x");
+    EXPECT_EQ(childOf("/home/spaces/libtss2-tcti-device.so"), "/home/spaces/libtss2-tcti-device.so");
+    EXPECT_EQ(childOf("pcap:spaces:device"), "pcap:spaces:device") << "what the TPM heard";
+}
+
+TEST(Conf, AChildWithoutANameIsRefused) {
+    EXPECT_NE(refusal(":/dev/tpm0").find("No name before ':/dev/tpm0'"), std::string::npos);
+    EXPECT_NE(refusal("swap=off,:x").find("allowed is a child TCTI"), std::string::npos);
+}
+
+TEST(Conf, HelpNamesEveryOption) {
+    const std::string help = kOptionsHelp;
+    for (const char *option : {"swap=", "objects=", "sessions=", "leftovers=", "wait=", "trace="})
+        EXPECT_NE(help.find(option), std::string::npos) << option;
+    for (const char *child : {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm", "mssim"})
+        EXPECT_NE(help.find(child), std::string::npos) << child;
+}
+
+/// Isolation alone has no swapping: options that need it are errors that say so.
+TEST(Conf, WhatThisBuildCannotDoIsRefusedInItsOwnWords) {
+    for (const char *text : {"swap=on,device", "objects=3", "sessions=3,device", "leftovers=flush",
+                             "wait=1,device", "trace=/tmp/x,device"}) {
+        const std::string line = refusal(text);
+        EXPECT_NE(line.find("not in this build"), std::string::npos) << line;
+    }
+}
+
+}  // namespace
+}  // namespace spaces::tcti
