@@ -121,6 +121,7 @@ void Ownership::hierarchyFlushed(TPM2_HANDLE hierarchy) {
     };
     removeObjectsIf([&](const Entry& entry) { return hierarchyOf(entry) == hierarchy; });
     for (Entry& entry : objects_) entry.suspect |= hierarchyOf(entry) == 0;
+    anySuspect_ = true;
 }
 
 void Ownership::tpmRestarted(bool contextsVoid) {
@@ -131,13 +132,16 @@ void Ownership::tpmRestarted(bool contextsVoid) {
 void Ownership::suspectEverything() {
     for (Entry& entry : objects_) entry.suspect = true;
     for (Session& session : sessions_) session.suspect = !session.saved;
+    anySuspect_ = true;
 }
 
-TPM2_HANDLE Ownership::nextSuspect() const {
+TPM2_HANDLE Ownership::nextSuspect() {
+    if (!anySuspect_) return 0;
     for (const Entry& entry : objects_)
         if (entry.suspect) return entry.physical;
     for (const Session& session : sessions_)
         if (session.suspect) return session.handle;
+    anySuspect_ = false;
     return 0;
 }
 

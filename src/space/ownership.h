@@ -69,7 +69,7 @@ class Ownership {
     void suspectEverything();
 
     /// What is suspect: the physical handle of an object or a session; 0 when nothing is.
-    TPM2_HANDLE nextSuspect() const;
+    TPM2_HANDLE nextSuspect();
     /// The TPM's word on it.
     void resolveSuspect(TPM2_HANDLE physical, bool alive);
 
@@ -114,6 +114,7 @@ class Ownership {
     std::vector<Entry> objects_;     // by physical handle
     std::vector<Session> sessions_;  // by index
     std::vector<Learned> learned_;
+    bool anySuspect_ = false;  // false: surely none
     unsigned epoch_ = 0;
     std::array<uint8_t, wire::kMaxResponseSize> scratch_{};
 };
