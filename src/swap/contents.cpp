@@ -119,7 +119,7 @@ void Contents::removeAllObjects() {
 
 void Contents::loseResidents() {
     while (!residents_.empty()) becomeAbsent(residents_.back());
-    std::erase_if(sessions_, [](const Session& s) { return s.place == Session::Place::Loaded; });
+    removeLoadedSessions();
 }
 
 // ---- Sessions -----------------------------------------------------------------------------------
@@ -148,6 +148,10 @@ Session* Contents::findSession(TPM2_HANDLE handle) {
         return wire::indexOf(session.handle) == wire::indexOf(handle);
     });
     return at == sessions_.end() ? nullptr : &*at;
+}
+
+void Contents::removeLoadedSessions() {
+    std::erase_if(sessions_, [](const Session& s) { return s.place == Session::Place::Loaded; });
 }
 
 size_t Contents::loadedSessions() const {

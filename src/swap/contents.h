@@ -106,6 +106,7 @@ class Contents {
     void removeSession(TPM2_HANDLE handle);
     Session* findSession(TPM2_HANDLE handle);
     std::vector<Session>& sessions() { return sessions_; }
+    void removeLoadedSessions();
     size_t loadedSessions() const;
     /// The saved one with the lowest sequence; null if none is saved.
     Session* oldestSaved();

@@ -49,9 +49,9 @@ SavedContext Swap::keepForSure(wire::Bytes bytes) {
     }
 }
 
-void Swap::forgetEverything() {
+void Swap::tpmStopped() {
     contents_.removeAllObjects();
-    contents_.sessions().clear();
+    contents_.removeLoadedSessions();
 }
 
 }  // namespace spaces::swap

@@ -51,8 +51,9 @@ class Swap final : public tpm::Tpm {
     class Turn;
 
     void enterEpoch();
-    /// All contexts are void.
-    void forgetEverything();
+    /// The TPM was reset or powered down. What was moved out may still be tracked by the TPM after
+    /// its next Startup.
+    void tpmStopped();
 
     /// Sets room aside for the context of a session that is about to leave the TPM: once it has
     /// left there is no way back without it. False if there is no memory.

@@ -55,16 +55,28 @@ tpm::Traffic Swap::Turn::traffic() const {
 
 tpm::Exchange Swap::Turn::begin() {
     swap_.enterEpoch();
-    return take(above_.begin());
+    return settle(take(above_.begin()));
 }
 
 tpm::Exchange Swap::Turn::answered(size_t size) {
-    if (step_ == Step::Client) return clientAnswered(size);
+    if (step_ == Step::Client) return settle(clientAnswered(size));
     const TPM2_RC code = wire::Response({swap_.response_.data(), size}).code();
-    return code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code);
+    return settle(code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code));
 }
 
-tpm::Exchange Swap::Turn::pass(size_t size) { return take(above_.answered(size)); }
+tpm::Exchange Swap::Turn::settle(tpm::Exchange step) {
+    while (passing_) {
+        passing_ = false;
+        step = take(above_.answered(answerSize_));
+    }
+    return step;
+}
+
+tpm::Exchange Swap::Turn::pass(size_t size) {
+    passing_ = true;
+    answerSize_ = size;
+    return tpm::Exchange::none();
+}
 
 tpm::Exchange Swap::Turn::refuse(TPM2_RC code) {
     return pass(
@@ -121,18 +133,20 @@ void Swap::Turn::readNames() {
 }
 
 /// A new object needs a slot, and so does Create for its work; a new session needs one of its kind.
+/// What cannot be executed, a probe or a context that is cut, needs nothing.
 void Swap::Turn::readNeeds() {
+    if (command().hasSessions() && command().authorizations(command_.attributes.handles).count == 0)
+        return;
     const TPM2_CC code = command().code();
-    if (code == TPM2_CC_StartAuthSession)
-        sessionRoom_ = 1;
-    else if (code == TPM2_CC_ContextLoad)
-        (wire::isSession(wire::Context(incoming_.bytes()).empty()
-                             ? 0
-                             : wire::Context(incoming_.bytes()).savedHandle())
-             ? sessionRoom_
-             : objectRoom_) = 1;
-    else if (code == TPM2_CC_Create || command_.attributes.responseHandle)
+    if (code == TPM2_CC_ContextLoad) {
+        const wire::Context context(incoming_.bytes());
+        if (!context.empty())
+            ++(wire::isSession(context.savedHandle()) ? sessionRoom_ : objectRoom_);
+    } else if (code == TPM2_CC_StartAuthSession) {
+        ++sessionRoom_;
+    } else if (code == TPM2_CC_Create || command_.attributes.responseHandle) {
         ++objectRoom_;
+    }
 }
 
 /// Keeps the context that is to be loaded: an object's serves for swapping it later, a session's
@@ -174,9 +188,9 @@ tpm::Exchange Swap::Turn::next() {
         if (const auto step = objectMissing(named)) return *step;
     for (const Named& named : sessions_)
         if (const auto step = sessionMissing(named)) return *step;
-    if (!swap_.objectSlots_.roomFor(contents_.residents().size(), objectRoom_))
+    if (objectRoom_ > 0 && !swap_.objectSlots_.roomFor(contents_.residents().size(), objectRoom_))
         if (const auto step = makeObjectRoom()) return *step;
-    if (!swap_.sessionSlots_.roomFor(contents_.loadedSessions(), sessionRoom_))
+    if (sessionRoom_ > 0 && !swap_.sessionSlots_.roomFor(contents_.loadedSessions(), sessionRoom_))
         if (const auto step = makeSessionRoom()) return *step;
     return sendClient();
 }
@@ -323,7 +337,7 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
     } else if (code == TPM2_RC_CONTEXT_GAP) {
         if (startRenewing()) return next();
     } else if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup) {
-        swap_.forgetEverything();
+        swap_.tpmStopped();
     } else if (code == wire::forParameter(TPM2_RC_HANDLE, 0) && flushed_ != 0) {
         if (wire::isSession(flushed_))
             contents_.removeSession(flushed_);
@@ -347,8 +361,6 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
 }
 
 void Swap::Turn::clientSucceeded(wire::Response response) {
-    swap_.objectSlots_.worked(contents_.residents().size() + objectRoom_);
-    swap_.sessionSlots_.worked(contents_.loadedSessions() + sessionRoom_);
     useNamed();
     endSessions();
     if (command_.attributes.responseHandle && response.hasHandle()) adopt(response);
@@ -381,6 +393,7 @@ void Swap::Turn::adopt(wire::Response& response) {
     const TPM2_CC code = command().code();
     if (wire::isTransient(physical)) {
         const TPM2_HANDLE given = contents_.addObject(physical, command_.hierarchy);
+        swap_.objectSlots_.worked(contents_.residents().size());
         response.setHandle(given);
         Object& object = *contents_.findObject(given);
         swap_.objectPolicy_.used(object.use);
@@ -390,6 +403,7 @@ void Swap::Turn::adopt(wire::Response& response) {
         object.context = std::move(incoming_);
     } else if (wire::isSession(physical)) {
         swap_.sessionPolicy_.used(contents_.addSession(physical).use);
+        swap_.sessionSlots_.worked(contents_.loadedSessions());
         if (code == TPM2_CC_ContextLoad) swap_.shutDown_ = false;  // the client spoilt it itself
     }
 }
@@ -441,9 +455,7 @@ void Swap::Turn::noteByCode(wire::Response response) {
         case TPM2_CC_Startup:
             swap_.shutDown_ = false;
             contents_.removeAllObjects();
-            std::erase_if(contents_.sessions(), [](const Session& session) {
-                return session.place == Session::Place::Loaded;
-            });
+            contents_.removeLoadedSessions();
             break;
         default:
             for (const TPM2_HANDLE hierarchy :
@@ -484,6 +496,8 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             return next();
         case Step::LoadObject:
             ++traffic_.loads;
+            if (!wire::Response({swap_.response_.data(), size}).hasHandle())
+                return refuse(TSS2_RESMGR_RC_LAYER | TSS2_BASE_RC_MALFORMED_RESPONSE);
             contents_.becomeResident(moving_,
                                      wire::Response({swap_.response_.data(), size}).handle());
             swap_.objectSlots_.worked(contents_.residents().size());
@@ -549,7 +563,7 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
 tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
     if (isBusy(code) && ++busy_ < kMostBusy) return sendMove(wire::get32(&swap_.command_[2]));
     if (code == TPM2_RC_INITIALIZE) {
-        swap_.forgetEverything();
+        swap_.tpmStopped();
         return step_ == Step::FlushSession ? pass(answerSize_) : refuse(code);
     }
     switch (step_) {
@@ -601,11 +615,7 @@ tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
         return refuseInternal(code);
     }
     const TPM2_HANDLE lost = moving_;
-    // A context of ours that does not verify: the TPM was reset, and nothing is left.
-    if (code == wire::forParameter(TPM2_RC_INTEGRITY, 0))
-        swap_.forgetEverything();
-    else
-        contents_.removeSession(lost);
+    contents_.removeSession(lost);
     return isNamed(lost) ? refuseLostSession(lost) : next();
 }
 

@@ -108,6 +108,10 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange refuseInternal(TPM2_RC code);
     tpm::Exchange refuseLostSession(TPM2_HANDLE handle);
 
+    /// Hands ended exchanges up, one after the other, until there is one to send below: a user
+    /// whose commands need no TPM, however many, is served without recursion.
+    tpm::Exchange settle(tpm::Exchange step);
+
     /// Ends the exchange of the user above: with a code, with what is in its buffer.
     tpm::Exchange refuse(TPM2_RC code);
     tpm::Exchange pass(size_t size);
@@ -130,6 +134,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     unsigned moves_ = 0;        // for this command
     unsigned busy_ = 0;         // times that the last move was answered "not now"
     bool retriedLost_ = false;
+    bool passing_ = false;   // the exchange above has ended
     size_t answerSize_ = 0;  // of the answer to the command, while there is more to do
     tpm::Traffic traffic_;
 };

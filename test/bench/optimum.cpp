@@ -9,8 +9,8 @@
 // Always holds: costs are integers, so the result does not hang on rounding.
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <functional>
+#include <limits>
 #include <queue>
 #include <utility>
 #include <vector>
@@ -73,7 +73,7 @@ class Flow {
             open.pop();
             if (d > distance[node]) continue;
             for (size_t a : out_[node]) {
-                const Arc &arc = arcs_[a];
+                const Arc& arc = arcs_[a];
                 int64_t next = d + arc.cost + potential_[node] - potential_[arc.to];
                 if (arc.capacity == 0 || next >= distance[arc.to]) continue;
                 distance[arc.to] = next;
@@ -111,10 +111,10 @@ struct Life {
     bool flushed = false;
 };
 
-std::vector<Life> livesOf(const Trace &trace) {
+std::vector<Life> livesOf(const Trace& trace) {
     std::vector<Life> lives(trace.items.size(), Life{{}, trace.steps.size()});
     for (size_t t = 0; t < trace.steps.size(); t++) {
-        const Step &step = trace.steps[t];
+        const Step& step = trace.steps[t];
         if (step.act == Act::Flush) {
             lives[step.item].end = t;
             lives[step.item].flushed = true;
@@ -128,13 +128,13 @@ std::vector<Life> livesOf(const Trace &trace) {
 
 }  // namespace
 
-double optimum(const Trace &trace, unsigned slots) {
+double optimum(const Trace& trace, unsigned slots) {
     // Step t is the nodes 2t (in) and 2t+1 (out); the last node is the end of the trace.
     size_t steps = trace.steps.size(), end = 2 * steps;
     Flow flow(end + 1);
     int must = 0;
     for (size_t t = 0; t < steps; t++) {
-        const Step &step = trace.steps[t];
+        const Step& step = trace.steps[t];
         int named = step.act == Act::Flush ? 0 : step.second == kNone ? 1 : 2;
         flow.arc(2 * t, 2 * t + 1, static_cast<int>(slots), 0);
         if (named > 0) flow.arc(2 * t, 2 * t + 1, named, -kMust);
@@ -145,7 +145,7 @@ double optimum(const Trace &trace, unsigned slots) {
     int64_t worst = static_cast<int64_t>(steps) * kUnit;
     std::vector<Life> lives = livesOf(trace);
     for (size_t i = 0; i < lives.size(); i++) {
-        const Life &life = lives[i];
+        const Life& life = lives[i];
         auto chances = static_cast<int64_t>(life.named.size());
         int64_t first_save = trace.items[i].kind == Kind::Object && chances ? kUnit / chances : 0;
         for (size_t n = 0; n < life.named.size(); n++) {

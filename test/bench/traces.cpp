@@ -42,6 +42,7 @@ class Builder {
         return items;
     }
     void use(int item, int second = kNone) { trace_.steps.push_back({Act::Use, item, second}); }
+    void alike() { trace_.alike = true; }
     void flush(int item) { trace_.steps.push_back({Act::Flush, item}); }
 
     Trace take() {
@@ -65,10 +66,10 @@ class Builder {
             return items[std::min<size_t>(at, items.size() - 1)];
         };
     }
-    void draw(const Source &source, size_t n) {
+    void draw(const Source& source, size_t n) {
         for (size_t i = 0; i < n && !full(); i++) use(source());
     }
-    void fill(const Source &source) {
+    void fill(const Source& source) {
         while (!full()) use(source());
     }
 
@@ -78,7 +79,7 @@ class Builder {
     Trace trace_;
 };
 
-Items part(const Items &items, size_t first, size_t n) {
+Items part(const Items& items, size_t first, size_t n) {
     Items some;
     for (size_t i = 0; i < n; i++) some.push_back(items[(first + i) % items.size()]);
     return some;
@@ -86,33 +87,37 @@ Items part(const Items &items, size_t first, size_t n) {
 
 // ---- steady habits ------------------------------------------------------------------------------
 
-void cyclic(Builder &b, size_t n, Kind kind) { b.fill(Builder::cyclic(b.createMany(n, kind))); }
-void zipf(Builder &b, size_t n, Kind kind) { b.fill(b.zipf(b.createMany(n, kind))); }
-void alike(Builder &b, size_t n) { b.fill(b.zipf(b.createMany(n), 0)); }
+void cyclic(Builder& b, size_t n, Kind kind) { b.fill(Builder::cyclic(b.createMany(n, kind))); }
+void zipf(Builder& b, size_t n, Kind kind) { b.fill(b.zipf(b.createMany(n, kind))); }
+
+void alike(Builder& b, size_t n) {
+    b.alike();
+    b.fill(b.zipf(b.createMany(n), 0));
+}
 
 /// 1 2 3 ... n ... 3 2: the interval of one item alternates between short and long.
-void toAndFro(Builder &b, size_t n) {
+void toAndFro(Builder& b, size_t n) {
     Items items = b.createMany(n), way = items;
     for (size_t i = n - 2; i > 0; i--) way.push_back(items[i]);
     b.fill(Builder::cyclic(way));
 }
 
 /// In turn, but one use in ten is any of them.
-void nearlyInTurn(Builder &b, size_t n) {
+void nearlyInTurn(Builder& b, size_t n) {
     Items items = b.createMany(n);
     Source next = Builder::cyclic(items), any = b.zipf(items, 0);
     while (!b.full()) b.use(b.chance(0.1) ? any() : next());
 }
 
 /// A walk over a ring of objects, a step to either side at a time.
-void randomWalk(Builder &b, size_t n) {
+void randomWalk(Builder& b, size_t n) {
     Items items = b.createMany(n);
     for (size_t at = 0; !b.full(); at += b.chance(0.5) ? 1 : n - 1) b.use(items[at % n]);
 }
 
 /// The item at depth d of the recency stack with a probability that falls as `fall`^d: the kind of
 /// habit that plain LRU is best at.
-void recency(Builder &b, size_t n, double fall) {
+void recency(Builder& b, size_t n, double fall) {
     Items stack = b.createMany(n);
     while (!b.full()) {
         size_t depth = 0;
@@ -123,7 +128,7 @@ void recency(Builder &b, size_t n, double fall) {
 }
 
 /// A Zipf choice, used a few times in a row: a tool that works with one key, then with another.
-void bursts(Builder &b, size_t n) {
+void bursts(Builder& b, size_t n) {
     Source next = b.zipf(b.createMany(n));
     while (!b.full()) {
         int item = next();
@@ -134,7 +139,7 @@ void bursts(Builder &b, size_t n) {
 // ---- parents, pairs -----------------------------------------------------------------------------
 
 /// p c1 p c2 p c3 ...
-void parentBetween(Builder &b, size_t children, bool random) {
+void parentBetween(Builder& b, size_t children, bool random) {
     int parent = b.create();
     Items items = b.createMany(children);
     Source next = random ? b.zipf(items) : Builder::cyclic(items);
@@ -146,7 +151,7 @@ void parentBetween(Builder &b, size_t children, bool random) {
 
 /// Several spaces, each of which loads a child below its own parent, uses it a few times and
 /// flushes it.
-void loadUseFlush(Builder &b, size_t spaces) {
+void loadUseFlush(Builder& b, size_t spaces) {
     Items parents;
     for (size_t i = 0; i < spaces; i++) parents.push_back(b.create(Kind::Object, kNone, i));
     struct Turn {
@@ -168,7 +173,7 @@ void loadUseFlush(Builder &b, size_t spaces) {
 }
 
 /// Commands that name two objects (Certify and the like), one of them always the same few.
-void pairs(Builder &b, size_t keys, size_t objects) {
+void pairs(Builder& b, size_t keys, size_t objects) {
     Items signers = b.createMany(keys);
     Source next = Builder::cyclic(b.createMany(objects));
     while (!b.full()) b.use(next(), signers[b.below(keys)]);
@@ -176,7 +181,7 @@ void pairs(Builder &b, size_t keys, size_t objects) {
 
 // ---- habits that change -------------------------------------------------------------------------
 
-void phases(Builder &b, size_t working_set, bool in_turn) {
+void phases(Builder& b, size_t working_set, bool in_turn) {
     Items items = b.createMany(20);
     for (size_t phase = 0; !b.full(); phase++) {
         Items now = part(items, phase * 7, working_set);
@@ -184,7 +189,7 @@ void phases(Builder &b, size_t working_set, bool in_turn) {
     }
 }
 
-void cyclicThenZipf(Builder &b) {
+void cyclicThenZipf(Builder& b) {
     Items items = b.createMany(16);
     while (!b.full()) {
         b.draw(Builder::cyclic(part(items, 0, 6)), 300);
@@ -193,7 +198,7 @@ void cyclicThenZipf(Builder &b) {
 }
 
 /// Two hot objects, then one pass over 20 others: the same ones each time, or new ones.
-void scans(Builder &b, size_t hot_uses, bool new_ones) {
+void scans(Builder& b, size_t hot_uses, bool new_ones) {
     Items hot = b.createMany(2), cold = b.createMany(new_ones ? 0 : 20);
     while (!b.full()) {
         b.draw(b.zipf(hot, 0), hot_uses);
@@ -208,7 +213,7 @@ void scans(Builder &b, size_t hot_uses, bool new_ones) {
 }
 
 /// The hot objects stay in use while the pass goes on.
-void scanThroughHot(Builder &b) {
+void scanThroughHot(Builder& b) {
     Items hot = b.createMany(2);
     Source next = Builder::cyclic(b.createMany(20)), warm = b.zipf(hot, 0);
     while (!b.full()) b.use(b.chance(0.5) ? warm() : next());
@@ -216,7 +221,7 @@ void scanThroughHot(Builder &b) {
 
 // ---- several spaces -----------------------------------------------------------------------------
 
-void twoSpaces(Builder &b, size_t in_turn, size_t random, bool strict) {
+void twoSpaces(Builder& b, size_t in_turn, size_t random, bool strict) {
     Source one = Builder::cyclic(b.createMany(in_turn, Kind::Object, 0));
     Source other = b.zipf(b.createMany(random, Kind::Object, 1));
     for (size_t i = 0; !b.full(); i++) b.use((strict ? i % 2 : b.below(2)) ? one() : other());
@@ -225,7 +230,8 @@ void twoSpaces(Builder &b, size_t in_turn, size_t random, bool strict) {
 // ---- birth and death ----------------------------------------------------------------------------
 
 /// `alive` objects at a time, each used `uses` times on the average, then flushed and replaced.
-void births(Builder &b, size_t alive, size_t uses, Kind kind) {
+void births(Builder& b, size_t alive, size_t uses, Kind kind) {
+    b.alike();
     Items items = b.createMany(alive, kind);
     while (!b.full()) {
         size_t i = b.below(alive);
@@ -239,7 +245,7 @@ void births(Builder &b, size_t alive, size_t uses, Kind kind) {
 }
 
 /// The same in order: each is used `uses` times, in turn with the others, and leaves in its turn.
-void birthsInTurn(Builder &b, size_t alive, size_t uses) {
+void birthsInTurn(Builder& b, size_t alive, size_t uses) {
     Items items = b.createMany(alive);
     std::vector<size_t> count(alive);
     for (size_t i = 0; i < alive; i++) count[i] = i * uses / alive;
@@ -255,7 +261,7 @@ void birthsInTurn(Builder &b, size_t alive, size_t uses) {
 }
 
 /// A few long-lived keys among objects that live for two or three uses.
-void longAndShortLived(Builder &b) {
+void longAndShortLived(Builder& b) {
     Source keys = b.zipf(b.createMany(4));
     while (!b.full()) {
         int item = b.create();
@@ -269,7 +275,7 @@ void longAndShortLived(Builder &b) {
 
 // ---- sequences among objects --------------------------------------------------------------------
 
-void sequencesAndObjects(Builder &b, size_t sequences, size_t objects, bool in_turn) {
+void sequencesAndObjects(Builder& b, size_t sequences, size_t objects, bool in_turn) {
     Items items = b.createMany(sequences, Kind::Sequence);
     for (int item : b.createMany(objects)) items.push_back(item);
     if (!in_turn)
@@ -278,7 +284,7 @@ void sequencesAndObjects(Builder &b, size_t sequences, size_t objects, bool in_t
 }
 
 /// Hash sequences that are started, updated a few times and completed beside keys in use.
-void hashing(Builder &b) {
+void hashing(Builder& b) {
     Source keys = b.zipf(b.createMany(6));
     std::vector<std::pair<int, size_t>> open;
     while (!b.full()) {
@@ -297,7 +303,7 @@ void hashing(Builder &b) {
     }
 }
 
-using Make = std::function<void(Builder &)>;
+using Make = std::function<void(Builder&)>;
 
 std::vector<std::pair<std::string, Make>> recipes() {
     std::vector<std::pair<std::string, Make>> all;
@@ -305,61 +311,57 @@ std::vector<std::pair<std::string, Make>> recipes() {
     auto count = [](size_t n) { return std::to_string(n); };
     for (auto [kind, word] : {std::pair{Kind::Object, "objects"}, {Kind::Session, "sessions"}}) {
         for (size_t n : {1, 2, 3, 4, 5, 8, 16})
-            add(count(n) + " " + word + " in turn", [=](Builder &b) { cyclic(b, n, kind); });
+            add(count(n) + " " + word + " in turn", [=](Builder& b) { cyclic(b, n, kind); });
         for (size_t n : {8, 16, 64}) {
             if (kind == Kind::Session && n > 16) continue;  // a TPM has 64 in all
-            add(count(n) + " " + word + ", Zipf", [=](Builder &b) { zipf(b, n, kind); });
+            add(count(n) + " " + word + ", Zipf", [=](Builder& b) { zipf(b, n, kind); });
         }
     }
-    for (size_t n : {4, 8})
-        add(count(n) + " objects, all alike", [=](Builder &b) { alike(b, n); });
+    for (size_t n : {4, 8}) add(count(n) + " objects, all alike", [=](Builder& b) { alike(b, n); });
     for (size_t n : {5, 9})
-        add(count(n) + " objects to and fro", [=](Builder &b) { toAndFro(b, n); });
-    add("8 objects, nearly in turn", [](Builder &b) { nearlyInTurn(b, 8); });
-    add("16 objects, a random walk", [](Builder &b) { randomWalk(b, 16); });
+        add(count(n) + " objects to and fro", [=](Builder& b) { toAndFro(b, n); });
+    add("8 objects, nearly in turn", [](Builder& b) { nearlyInTurn(b, 8); });
+    add("16 objects, a random walk", [](Builder& b) { randomWalk(b, 16); });
     for (int percent : {50, 70, 85})
         add("recency, " + count(percent) + " % go deeper",
-            [=](Builder &b) { recency(b, 16, percent / 100.0); });
-    add("16 objects, Zipf, in bursts", [](Builder &b) { bursts(b, 16); });
+            [=](Builder& b) { recency(b, 16, percent / 100.0); });
+    add("16 objects, Zipf, in bursts", [](Builder& b) { bursts(b, 16); });
 
     for (size_t n : {4, 8})
         add("a parent between " + count(n) + " children in turn",
-            [=](Builder &b) { parentBetween(b, n, false); });
-    add("a parent between 8 children, Zipf", [](Builder &b) { parentBetween(b, 8, true); });
+            [=](Builder& b) { parentBetween(b, n, false); });
+    add("a parent between 8 children, Zipf", [](Builder& b) { parentBetween(b, 8, true); });
     for (size_t n : {1, 2, 4})
-        add("load, use, flush in " + count(n) + " spaces", [=](Builder &b) { loadUseFlush(b, n); });
-    add("pairs: 1 key, 6 objects in turn", [](Builder &b) { pairs(b, 1, 6); });
-    add("pairs: 2 keys, 6 objects in turn", [](Builder &b) { pairs(b, 2, 6); });
+        add("load, use, flush in " + count(n) + " spaces", [=](Builder& b) { loadUseFlush(b, n); });
+    add("pairs: 1 key, 6 objects in turn", [](Builder& b) { pairs(b, 1, 6); });
+    add("pairs: 2 keys, 6 objects in turn", [](Builder& b) { pairs(b, 2, 6); });
 
-    add("phases of 5 objects in turn", [](Builder &b) { phases(b, 5, true); });
-    add("phases of 8 objects, Zipf", [](Builder &b) { phases(b, 8, false); });
+    add("phases of 5 objects in turn", [](Builder& b) { phases(b, 5, true); });
+    add("phases of 8 objects, Zipf", [](Builder& b) { phases(b, 8, false); });
     add("6 in turn, then 16 Zipf", cyclicThenZipf);
     for (size_t n : {6, 40}) {
         add("2 hot used " + count(n) + " times, then 20 once",
-            [=](Builder &b) { scans(b, n, false); });
+            [=](Builder& b) { scans(b, n, false); });
         add("2 hot used " + count(n) + " times, then 20 new",
-            [=](Builder &b) { scans(b, n, true); });
+            [=](Builder& b) { scans(b, n, true); });
     }
     add("2 hot while 20 pass", scanThroughHot);
-    add("spaces: 4 in turn and 2 hot", [](Builder &b) { twoSpaces(b, 4, 2, false); });
-    add("spaces: 6 in turn and 8 Zipf", [](Builder &b) { twoSpaces(b, 6, 8, false); });
-    add("spaces: 6 in turn and 8 Zipf, strictly", [](Builder &b) { twoSpaces(b, 6, 8, true); });
+    add("spaces: 4 in turn and 2 hot", [](Builder& b) { twoSpaces(b, 4, 2, false); });
+    add("spaces: 6 in turn and 8 Zipf", [](Builder& b) { twoSpaces(b, 6, 8, false); });
+    add("spaces: 6 in turn and 8 Zipf, strictly", [](Builder& b) { twoSpaces(b, 6, 8, true); });
 
     for (size_t uses : {2, 8, 40})
         add("6 alive, each used " + count(uses) + " times",
-            [=](Builder &b) { births(b, 6, uses, Kind::Object); });
+            [=](Builder& b) { births(b, 6, uses, Kind::Object); });
     for (size_t uses : {2, 8})
         add("6 alive, in turn, each used " + count(uses) + " times",
-            [=](Builder &b) { birthsInTurn(b, 6, uses); });
-    add("6 sessions alive, each used 8 times",
-        [](Builder &b) { births(b, 6, 8, Kind::Session); });
+            [=](Builder& b) { birthsInTurn(b, 6, uses); });
+    add("6 sessions alive, each used 8 times", [](Builder& b) { births(b, 6, 8, Kind::Session); });
     add("4 keys among short-lived", longAndShortLived);
 
-    add("4 sequences in turn", [](Builder &b) { cyclic(b, 4, Kind::Sequence); });
-    add("2 sequences, 4 objects in turn",
-        [](Builder &b) { sequencesAndObjects(b, 2, 4, true); });
-    add("3 sequences, 5 objects, Zipf",
-        [](Builder &b) { sequencesAndObjects(b, 3, 5, false); });
+    add("4 sequences in turn", [](Builder& b) { cyclic(b, 4, Kind::Sequence); });
+    add("2 sequences, 4 objects in turn", [](Builder& b) { sequencesAndObjects(b, 2, 4, true); });
+    add("3 sequences, 5 objects, Zipf", [](Builder& b) { sequencesAndObjects(b, 3, 5, false); });
     add("hashing beside 6 keys", hashing);
     return all;
 }
@@ -368,17 +370,17 @@ std::vector<std::pair<std::string, Make>> recipes() {
 
 /// What one item costs while a trace is played: TPM commands to let it leave.
 unsigned costToLeave(Kind kind, bool saved) {
-    if (kind == Kind::Session) return 1;                          // ContextSave
-    return kind == Kind::Sequence || !saved ? 2 : 1;              // (ContextSave), FlushContext
+    if (kind == Kind::Session) return 1;              // ContextSave
+    return kind == Kind::Sequence || !saved ? 2 : 1;  // (ContextSave), FlushContext
 }
 
 class Player {
   public:
-    Player(const Trace &trace, unsigned slots, const Rule &rule)
+    Player(const Trace& trace, unsigned slots, const Rule& rule)
         : trace_(trace), slots_(slots), rule_(rule), saved_(trace.items.size()) {}
 
     uint64_t play() {
-        for (const Step &step : trace_.steps) {
+        for (const Step& step : trace_.steps) {
             if (step.act == Act::Flush) {
                 flush(step.item);
                 continue;
@@ -401,27 +403,27 @@ class Player {
         if (resident || kindOf(item) == Kind::Session) cost_++;
     }
 
-    void ensure(const Step &step, int item, bool load) {
+    void ensure(const Step& step, int item, bool load) {
         if (std::find(resident_.begin(), resident_.end(), item) != resident_.end()) return;
         if (resident_.size() >= slots_) evict(step);
         resident_.push_back(item);
         if (load) cost_++;
     }
 
-    void evict(const Step &step) {
+    void evict(const Step& step) {
         std::vector<Resident> candidates;
         for (int item : resident_)
             if (item != step.item && item != step.second)
-                candidates.push_back({item, costToLeave(kindOf(item), saved_[item]) + 1});
+                candidates.push_back({item, costToLeave(kindOf(item), true) + 1});
         int victim = candidates[rule_.victim(candidates)].item;
         cost_ += costToLeave(kindOf(victim), saved_[victim]);
         saved_[victim] = true;
         std::erase(resident_, victim);
     }
 
-    const Trace &trace_;
+    const Trace& trace_;
     unsigned slots_;
-    const Rule &rule_;
+    const Rule& rule_;
     Items resident_;
     std::vector<bool> saved_;
     uint64_t cost_ = 0;
@@ -431,7 +433,7 @@ class Player {
 
 std::vector<Trace> allTraces(unsigned seed, size_t commands) {
     std::vector<Trace> traces;
-    for (const auto &[name, make] : recipes()) {
+    for (const auto& [name, make] : recipes()) {
         Builder builder(name, seed, commands);
         make(builder);
         traces.push_back(builder.take());
@@ -439,26 +441,27 @@ std::vector<Trace> allTraces(unsigned seed, size_t commands) {
     return traces;
 }
 
-uint64_t simulate(const Trace &trace, unsigned slots, const Rule &rule) {
+uint64_t simulate(const Trace& trace, unsigned slots, const Rule& rule) {
     return Player(trace, slots, rule).play();
 }
 
-uint64_t costOfAbrmd(const Trace &trace) {
+uint64_t costOfAbrmd(const Trace& trace) {
     uint64_t cost = 0;
-    for (const Step &step : trace.steps)
+    for (const Step& step : trace.steps)
         for (int item : {step.item, step.second}) {
             if (item == kNone || step.act == Act::Flush) continue;
             cost += trace.items[item].kind == Kind::Session ? 2 : 3;
+            if (step.act == Act::Create && item == step.item) cost--;  // nothing to load
         }
     return cost + trace.steps.size();
 }
 
 /// The kernel fails beyond the TPM's slots; this is the price it would take if it did not.
-uint64_t costOfKernel(const Trace &trace) {
+uint64_t costOfKernel(const Trace& trace) {
     std::vector<uint64_t> extra(1);
     uint64_t cost = 0;
-    for (const Step &step : trace.steps) {
-        const Item &item = trace.items[step.item];
+    for (const Step& step : trace.steps) {
+        const Item& item = trace.items[step.item];
         if (item.space >= extra.size()) extra.resize(item.space + 1);
         unsigned moves = item.kind == Kind::Session ? 2 : 3;
         if (step.act == Act::Create) extra[item.space] += moves;

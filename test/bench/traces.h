@@ -37,12 +37,16 @@ struct Trace {
     std::string name;
     std::vector<Item> items;
     std::vector<Step> steps;
+    /// Every living item is as likely to be next as any other: there is nothing to foresee, and
+    /// all rules that do not know the future expect to pay the same.
+    bool alike = false;
 };
 
 /// Every trace of the table, `commands` client commands each; random ones differ by the seed.
 std::vector<Trace> allTraces(unsigned seed, size_t commands);
 
-/// A resident that may leave, and the TPM commands that its leaving and coming back take.
+/// A resident that may leave, and the TPM commands that its leaving and coming back take, a first
+/// save not counted.
 struct Resident {
     int item;
     unsigned cost;
@@ -56,13 +60,13 @@ struct Rule {
 };
 
 /// TPM commands for the whole trace under a rule.
-uint64_t simulate(const Trace &trace, unsigned slots, const Rule &rule);
+uint64_t simulate(const Trace& trace, unsigned slots, const Rule& rule);
 
 /// TPM commands for the whole trace that no rule can go below, even one that knows the future.
-double optimum(const Trace &trace, unsigned slots);
+double optimum(const Trace& trace, unsigned slots);
 
 /// TPM commands for the whole trace by the ways of tpm2-abrmd and of the kernel's /dev/tpmrm0.
-uint64_t costOfAbrmd(const Trace &trace);
-uint64_t costOfKernel(const Trace &trace);
+uint64_t costOfAbrmd(const Trace& trace);
+uint64_t costOfKernel(const Trace& trace);
 
 }  // namespace spaces::bench

@@ -82,17 +82,17 @@ class Children : public testing::TestWithParam<const char *> {
         ::setenv("TCTI_PCAP_FILE", (folder + "/pcap").c_str(), 1);
         const std::string kind = GetParam();
         if (kind == "swtpm") {
-            conf = Client::libraryPath() + ":" + sim.conf();
+            conf = Client::spaceConf(sim);
         } else if (kind == "device") {
             bridge = std::make_unique<Bridge>("device-bridge", sim, folder + "/tpm0");
-            conf = Client::libraryPath() + ":device:" + bridge->line();
+            conf = Client::spaceConf("device:" + bridge->line());
         } else if (kind == "mssim") {
             bridge = std::make_unique<Bridge>("mssim-bridge", sim);
-            conf = Client::libraryPath() + ":mssim:host=127.0.0.1,port=" + bridge->line();
+            conf = Client::spaceConf("mssim:host=127.0.0.1,port=" + bridge->line());
         } else if (kind == "spaces_pcap") {
-            conf = Client::libraryPath() + ":pcap:" + sim.conf();
+            conf = Client::spaceConf("pcap:" + sim.conf());
         } else if (kind == "pcap_spaces") {
-            conf = "pcap:" + Client::libraryPath() + ":" + sim.conf();
+            conf = "pcap:" + Client::spaceConf(sim);
         }
     }
     void TearDown() override {

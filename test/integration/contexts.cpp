@@ -15,7 +15,7 @@ struct Parts {
     TPM2_HANDLE hierarchy;
     Bytes blob;
 
-    explicit Parts(const Bytes &saved) : Parts(Cursor(saved)) {}
+    explicit Parts(const Bytes& saved) : Parts(Cursor(saved)) {}
     explicit Parts(Cursor in)
         : sequence(in.u64()), savedHandle(in.u32()), hierarchy(in.u32()), blob(in.tpm2b()) {}
     operator Bytes() const {
@@ -114,14 +114,14 @@ TEST_P(Contexts, SessionContextThatWasChanged) {
         return answer(contextLoad(parts));
     };
     EXPECT_EQ(answer(contextLoad(tampered(saved))), 0x1DFu);
-    EXPECT_EQ(changed([](Parts &p) { p.sequence++; }), 0x1DFu);
-    EXPECT_EQ(changed([](Parts &p) { p.savedHandle = 0x02000005; }), 0x1DFu);
-    EXPECT_EQ(changed([](Parts &p) { p.savedHandle = 0x03000001; }), 0x1DFu);
-    EXPECT_EQ(changed([](Parts &p) { p.savedHandle = 0x80000000; }), 0x1DFu);
-    EXPECT_EQ(changed([](Parts &p) { p.hierarchy = TPM2_RH_OWNER; }), 0x1DFu);
-    EXPECT_EQ(changed([](Parts &p) { p.savedHandle = 0x02000040; }), 0x1C4u);
-    EXPECT_EQ(changed([](Parts &p) { p.savedHandle = 0x80000003; }), 0x1C4u);
-    EXPECT_EQ(changed([](Parts &p) { p.hierarchy = 0x40000002; }), 0x1C4u);
+    EXPECT_EQ(changed([](Parts& p) { p.sequence++; }), 0x1DFu);
+    EXPECT_EQ(changed([](Parts& p) { p.savedHandle = 0x02000005; }), 0x1DFu);
+    EXPECT_EQ(changed([](Parts& p) { p.savedHandle = 0x03000001; }), 0x1DFu);
+    EXPECT_EQ(changed([](Parts& p) { p.savedHandle = 0x80000000; }), 0x1DFu);
+    EXPECT_EQ(changed([](Parts& p) { p.hierarchy = TPM2_RH_OWNER; }), 0x1DFu);
+    EXPECT_EQ(changed([](Parts& p) { p.savedHandle = 0x02000040; }), 0x1C4u);
+    EXPECT_EQ(changed([](Parts& p) { p.savedHandle = 0x80000003; }), 0x1C4u);
+    EXPECT_EQ(changed([](Parts& p) { p.hierarchy = 0x40000002; }), 0x1C4u);
     EXPECT_EQ(answer(contextLoad(saved).u8(0)), 0x095u);
     for (size_t length = 0; length < saved.size(); length++)
         EXPECT_EQ(answer(contextLoad(saved).truncate(10 + length)), 0x1DAu) << length;

@@ -16,7 +16,7 @@ constexpr TPM2_HANDLE kCountdownTimer = 0x40000110;
 const Bytes kDigest(32, 0x11);
 
 /** Header, handles, and a password for each of the first `passwords` ones. */
-Command with(TPM2_CC code, const std::vector<TPM2_HANDLE> &handles, int passwords) {
+Command with(TPM2_CC code, const std::vector<TPM2_HANDLE>& handles, int passwords) {
     Command command(code);
     for (TPM2_HANDLE handle : handles) command.handle(handle);
     for (int i = 0; i < passwords; i++) command.password();
@@ -47,9 +47,7 @@ Bytes signature() {
     return fields.parameters();
 }
 
-Bytes ticket(TPM2_ST tag) {
-    return Fields().u16(tag).u32(TPM2_RH_NULL).tpm2b().parameters();
-}
+Bytes ticket(TPM2_ST tag) { return Fields().u16(tag).u32(TPM2_RH_NULL).tpm2b().parameters(); }
 
 Bytes nvPublic(TPM2_HANDLE index) {
     Fields fields;
@@ -61,7 +59,7 @@ Bytes sensitiveCreate() { return Fields().tpm2b().tpm2b().parameters(); }
 
 using Commands = std::vector<Command>;
 
-void hierarchiesAndAudit(Commands &all) {
+void hierarchiesAndAudit(Commands& all) {
     all.push_back(hierarchyControl(TPM2_RH_ENDORSEMENT, false));
     all.push_back(changeEps());
     all.push_back(changePps());
@@ -70,8 +68,7 @@ void hierarchiesAndAudit(Commands &all) {
     all.push_back(with(TPM2_CC_ClockSet, {kOwner}, 1).u64(uint64_t{1} << 40));
     all.push_back(with(TPM2_CC_ClockRateAdjust, {kOwner}, 1).u8(1));
     all.push_back(with(TPM2_CC_HierarchyChangeAuth, {kOwner}, 1).tpm2b("auth"));
-    all.push_back(
-        with(TPM2_CC_SetPrimaryPolicy, {kOwner}, 1).tpm2b(kDigest).u16(TPM2_ALG_SHA256));
+    all.push_back(with(TPM2_CC_SetPrimaryPolicy, {kOwner}, 1).tpm2b(kDigest).u16(TPM2_ALG_SHA256));
     all.push_back(with(TPM2_CC_PP_Commands, {kPlatform}, 1).u32(1).u32(TPM2_CC_Clear).u32(0));
     all.push_back(with(TPM2_CC_SetAlgorithmSet, {kPlatform}, 1).u32(0));
     all.push_back(with(TPM2_CC_SetCommandCodeAuditStatus, {kOwner}, 1)
@@ -82,8 +79,8 @@ void hierarchiesAndAudit(Commands &all) {
     all.push_back(with(TPM2_CC_DictionaryAttackLockReset, {TPM2_RH_LOCKOUT}, 1));
     all.push_back(
         with(TPM2_CC_DictionaryAttackParameters, {TPM2_RH_LOCKOUT}, 1).u32(9).u32(99).u32(999));
-    all.push_back(with(TPM2_CC_FieldUpgradeStart, {kPlatform, kKey}, 1).tpm2b(kDigest).bytes(
-        signature()));
+    all.push_back(
+        with(TPM2_CC_FieldUpgradeStart, {kPlatform, kKey}, 1).tpm2b(kDigest).bytes(signature()));
     all.push_back(Command(TPM2_CC_FieldUpgradeData).tpm2b(kDigest));
     all.push_back(Command(TPM2_CC_FirmwareRead).u32(0));
     all.push_back(Command(TPM2_CC_IncrementalSelfTest).u32(1).u16(TPM2_ALG_SHA256));
@@ -102,8 +99,7 @@ void hierarchiesAndAudit(Commands &all) {
     all.push_back(with(TPM2_CC_GetCommandAuditDigest, {TPM2_RH_ENDORSEMENT, kKey}, 2)
                       .tpm2b()
                       .u16(TPM2_ALG_NULL));
-    all.push_back(
-        with(TPM2_CC_GetTime, {TPM2_RH_ENDORSEMENT, kKey}, 2).tpm2b().u16(TPM2_ALG_NULL));
+    all.push_back(with(TPM2_CC_GetTime, {TPM2_RH_ENDORSEMENT, kKey}, 2).tpm2b().u16(TPM2_ALG_NULL));
     all.push_back(getSessionAuditDigest(kKey, kHmacSession));
     // Commands whose TPM would have hardware behind it.
     all.push_back(with(TPM2_CC_AC_GetCapability, {kAttachedComponent}, 0).u32(0).u32(1));
@@ -116,9 +112,8 @@ void hierarchiesAndAudit(Commands &all) {
     all.push_back(with(TPM2_CC_ACT_SetTimeout, {kCountdownTimer}, 1).u32(0));
 }
 
-void pcrs(Commands &all) {
-    all.push_back(
-        with(TPM2_CC_PCR_Allocate, {kPlatform}, 1).bytes(pcrSelection()));
+void pcrs(Commands& all) {
+    all.push_back(with(TPM2_CC_PCR_Allocate, {kPlatform}, 1).bytes(pcrSelection()));
     all.push_back(with(TPM2_CC_PCR_SetAuthPolicy, {kPlatform}, 1)
                       .tpm2b(kDigest)
                       .u16(TPM2_ALG_SHA256)
@@ -130,7 +125,7 @@ void pcrs(Commands &all) {
     all.push_back(pcrRead(kPcr));
 }
 
-void nv(Commands &all) {
+void nv(Commands& all) {
     constexpr TPM2_HANDLE other = 0x01000002;
     all.push_back(with(TPM2_CC_NV_UndefineSpaceSpecial, {kNvIndex, kPlatform}, 2));
     all.push_back(nvUndefineSpace(kNvIndex));
@@ -160,7 +155,7 @@ void nv(Commands &all) {
     all.push_back(with(0x1A1, {kPolicySession}, 0).tpm2b().tpm2b());  // PolicyTransportSPDM
 }
 
-void objects(Commands &all, const Belongings &own) {
+void objects(Commands& all, const Belongings& own) {
     constexpr TPM2_HANDLE otherPersistent = 0x81000002;
     all.push_back(evictControl(kKey, otherPersistent));
     all.push_back(evictControl(kPersistent, kPersistent));
@@ -170,18 +165,19 @@ void objects(Commands &all, const Belongings &own) {
     all.push_back(load(kParent, own.child.outPrivate, own.child.outPublic));
     all.push_back(loadExternalEcc());
     all.push_back(loadExternalHmac("key"));
-    all.push_back(with(TPM2_CC_CreateLoaded, {kParent}, 1)
-                      .tpm2b(sensitiveCreate())
-                      .tpm2b(hmacKey()));
+    all.push_back(
+        with(TPM2_CC_CreateLoaded, {kParent}, 1).tpm2b(sensitiveCreate()).tpm2b(hmacKey()));
     all.push_back(readPublic(kParent));
     all.push_back(readPublic(kPersistent));
     all.push_back(readPublic(kKey).session(kHmacSession, {}, 0x81));
-    all.push_back(with(TPM2_CC_ActivateCredential, {kKey, kParent}, 2).tpm2b(kDigest).tpm2b(point()));
+    all.push_back(
+        with(TPM2_CC_ActivateCredential, {kKey, kParent}, 2).tpm2b(kDigest).tpm2b(point()));
     all.push_back(with(TPM2_CC_MakeCredential, {kParent}, 0).tpm2b(kDigest).tpm2b(kDigest));
     all.push_back(with(TPM2_CC_ObjectChangeAuth, {kKey, kParent}, 1).tpm2b("auth"));
-    all.push_back(
-        with(TPM2_CC_Duplicate, {kKey, TPM2_RH_NULL}, 0).session(kPolicySession).tpm2b().u16(
-            TPM2_ALG_NULL));
+    all.push_back(with(TPM2_CC_Duplicate, {kKey, TPM2_RH_NULL}, 0)
+                      .session(kPolicySession)
+                      .tpm2b()
+                      .u16(TPM2_ALG_NULL));
     all.push_back(
         with(TPM2_CC_Rewrap, {kParent, kParent}, 1).tpm2b(kDigest).tpm2b(kDigest).tpm2b(point()));
     all.push_back(with(TPM2_CC_Import, {kParent}, 1)
@@ -200,7 +196,7 @@ void objects(Commands &all, const Belongings &own) {
     all.push_back(flushContext(kSavedSession));
 }
 
-void cryptography(Commands &all) {
+void cryptography(Commands& all) {
     all.push_back(certify(kParent, kKey));
     all.push_back(certify(kPersistent, kKey));
     all.push_back(with(TPM2_CC_CertifyCreation, {kKey, kParent}, 1)
@@ -212,20 +208,17 @@ void cryptography(Commands &all) {
                       .tpm2b()
                       .u16(TPM2_ALG_NULL)
                       .tpm2b(Bytes(16, 0x30)));
-    all.push_back(
-        with(TPM2_CC_Quote, {kKey}, 1).tpm2b().u16(TPM2_ALG_NULL).bytes(pcrSelection()));
+    all.push_back(with(TPM2_CC_Quote, {kKey}, 1).tpm2b().u16(TPM2_ALG_NULL).bytes(pcrSelection()));
     all.push_back(sign(kKey));
     all.push_back(sign(kKey).noAuth().session(kHmacSession));
-    all.push_back(
-        with(TPM2_CC_VerifySignature, {kKey}, 0).tpm2b(kDigest).bytes(signature()));
+    all.push_back(with(TPM2_CC_VerifySignature, {kKey}, 0).tpm2b(kDigest).bytes(signature()));
     all.push_back(hmac(kKey, "data"));
     all.push_back(hmacStart(kKey));
     all.push_back(hashSequenceStart());
     all.push_back(sequenceUpdate(kKey, "data"));
     all.push_back(sequenceComplete(kKey, "data"));
     all.push_back(eventSequenceComplete(kPcr, kKey, "data"));
-    all.push_back(
-        Command(TPM2_CC_Hash).tpm2b("data").u16(TPM2_ALG_SHA256).u32(TPM2_RH_NULL));
+    all.push_back(Command(TPM2_CC_Hash).tpm2b("data").u16(TPM2_ALG_SHA256).u32(TPM2_RH_NULL));
     all.push_back(with(TPM2_CC_RSA_Encrypt, {kKey}, 0).tpm2b(kDigest).u16(TPM2_ALG_NULL).tpm2b());
     all.push_back(with(TPM2_CC_RSA_Decrypt, {kKey}, 1).tpm2b(kDigest).u16(TPM2_ALG_NULL).tpm2b());
     all.push_back(with(TPM2_CC_ECDH_KeyGen, {kParent}, 0));
@@ -256,7 +249,7 @@ void cryptography(Commands &all) {
                       .tpm2b(Bytes(16)));
 }
 
-void sessionsAndPolicies(Commands &all) {
+void sessionsAndPolicies(Commands& all) {
     const auto policy = [](TPM2_CC code) { return with(code, {kPolicySession}, 0); };
     all.push_back(startAuthSession());
     all.push_back(startAuthSession(TPM2_SE_POLICY));
@@ -310,7 +303,7 @@ void sessionsAndPolicies(Commands &all) {
 
 }  // namespace
 
-std::vector<Command> everyCommand(const Belongings &belongings) {
+std::vector<Command> everyCommand(const Belongings& belongings) {
     Commands all;
     hierarchiesAndAudit(all);
     pcrs(all);
@@ -318,7 +311,7 @@ std::vector<Command> everyCommand(const Belongings &belongings) {
     objects(all, belongings);
     cryptography(all);
     sessionsAndPolicies(all);
-    std::stable_sort(all.begin(), all.end(), [](const Command &one, const Command &other) {
+    std::stable_sort(all.begin(), all.end(), [](const Command& one, const Command& other) {
         return one.code() < other.code();
     });
     return all;

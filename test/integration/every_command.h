@@ -31,7 +31,7 @@ struct Belongings {
 };
 
 /** Sorted by command code; some codes more than once. */
-std::vector<Command> everyCommand(const Belongings &belongings);
+std::vector<Command> everyCommand(const Belongings& belongings);
 
 }  // namespace spaces::test
 

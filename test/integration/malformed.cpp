@@ -21,32 +21,49 @@ namespace {
 
 using Random = std::mt19937_64;
 
-size_t below(Random &random, size_t limit) { return random() % limit; }
-bool chance(Random &random, size_t oneIn) { return below(random, oneIn) == 0; }
+size_t below(Random& random, size_t limit) { return random() % limit; }
+bool chance(Random& random, size_t oneIn) { return below(random, oneIn) == 0; }
 
 template <class T>
-const T &oneOf(Random &random, const std::vector<T> &choice) {
+const T& oneOf(Random& random, const std::vector<T>& choice) {
     return choice[below(random, choice.size())];
 }
 
 /** A number from the environment. */
-uint64_t setting(const char *name, uint64_t otherwise) {
-    const char *value = std::getenv(name);
+uint64_t setting(const char* name, uint64_t otherwise) {
+    const char* value = std::getenv(name);
     return value == nullptr || *value == '\0' ? otherwise : std::stoull(value);
 }
 
 // ---- Variations
 
-TPM2_HANDLE anyHandle(Random &random) {
+TPM2_HANDLE anyHandle(Random& random) {
     static const std::vector<TPM2_HANDLE> objects = {
-        0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004, 0x8000FFFF, 0x80FFFFFE,
-        0x80FFFFFF, 0x81000001, 0x81000002, 0x81800000, 0x82000000};
-    static const std::vector<TPM2_HANDLE> sessions = {0, 1, 2, 3, 4, 5, 6, 63, 64, 65, 0xFFFFFE,
-                                                      0xFFFFFF};
-    static const std::vector<TPM2_HANDLE> others = {
-        TPM2_RH_OWNER, TPM2_RH_NULL, TPM2_RH_ENDORSEMENT, TPM2_RH_PLATFORM, TPM2_RH_LOCKOUT,
-        TPM2_RS_PW, TPM2_RH_PLATFORM_NV, TPM2_RH_UNASSIGNED, 0x40000010, 0x40000110, 0x40000140,
-        0x40010000, 0x01000001, 0x01000002, 0x01C00002, 0, 16, 23, 24, 0x90000000, 0xFFFFFFFF};
+        0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004, 0x8000FFFF,
+        0x80FFFFFE, 0x80FFFFFF, 0x81000001, 0x81000002, 0x81800000, 0x82000000};
+    static const std::vector<TPM2_HANDLE> sessions = {0, 1,  2,  3,  4,        5,
+                                                      6, 63, 64, 65, 0xFFFFFE, 0xFFFFFF};
+    static const std::vector<TPM2_HANDLE> others = {TPM2_RH_OWNER,
+                                                    TPM2_RH_NULL,
+                                                    TPM2_RH_ENDORSEMENT,
+                                                    TPM2_RH_PLATFORM,
+                                                    TPM2_RH_LOCKOUT,
+                                                    TPM2_RS_PW,
+                                                    TPM2_RH_PLATFORM_NV,
+                                                    TPM2_RH_UNASSIGNED,
+                                                    0x40000010,
+                                                    0x40000110,
+                                                    0x40000140,
+                                                    0x40010000,
+                                                    0x01000001,
+                                                    0x01000002,
+                                                    0x01C00002,
+                                                    0,
+                                                    16,
+                                                    23,
+                                                    24,
+                                                    0x90000000,
+                                                    0xFFFFFFFF};
     switch (below(random, 8)) {
         case 0:
         case 1:
@@ -65,14 +82,14 @@ TPM2_HANDLE anyHandle(Random &random) {
 }
 
 /** Mostly a session handle. */
-TPM2_HANDLE anySession(Random &random) {
+TPM2_HANDLE anySession(Random& random) {
     static const std::vector<TPM2_HANDLE> sessions = {
         TPM2_RS_PW, kHmacSession, kPolicySession, kSavedSession, Twins::kNeighboursSession,
-        0x02000005, 0x03000000, 0x02000002, 0x02000003};
+        0x02000005, 0x03000000,   0x02000002,     0x02000003};
     return chance(random, 4) ? anyHandle(random) : oneOf(random, sessions);
 }
 
-Command::Authorization anyAuthorization(Random &random) {
+Command::Authorization anyAuthorization(Random& random) {
     static const std::vector<uint8_t> attributes = {0x00, 0x01, 0x01, 0x01, 0x81, 0x83, 0x85,
                                                     0x21, 0x41, 0x61, 0x80, 0x18, 0xFF};
     static const std::vector<size_t> lengths = {0, 0, 0, 0, 16, 20, 32, 64, 65};
@@ -83,20 +100,20 @@ Command::Authorization anyAuthorization(Random &random) {
 }
 
 /** The same command with other handles, or with other authorizations. */
-void varyHandles(Command &command, Random &random) {
+void varyHandles(Command& command, Random& random) {
     for (size_t at = 0; at < command.handles().size(); at++)
         if (chance(random, 2)) command.setHandle(at, anyHandle(random));
 }
 
-void varyAuthorizations(Command &command, Random &random, bool sizeToo) {
+void varyAuthorizations(Command& command, Random& random, bool sizeToo) {
     auto entries = command.authorizations();
-    for (auto &entry : entries)
+    for (auto& entry : entries)
         if (chance(random, 2)) entry = anyAuthorization(random);
     if (chance(random, 3)) entries.push_back(anyAuthorization(random));
     if (chance(random, 8)) entries.push_back(anyAuthorization(random));
     if (!entries.empty() && chance(random, 6)) entries.pop_back();
     command.noAuth();
-    for (const auto &entry : entries)
+    for (const auto& entry : entries)
         command.session(entry.handle, entry.nonce, entry.attributes, entry.hmac);
     if (sizeToo && chance(random, 6)) {
         static const std::vector<uint32_t> sizes = {0, 8, 9, 10, 18, 27, 200, 0xFFFFFFFF};
@@ -104,9 +121,9 @@ void varyAuthorizations(Command &command, Random &random, bool sizeToo) {
     }
 }
 
-void varyHeader(Command &command, Random &random) {
-    static const std::vector<uint16_t> tags = {TPM2_ST_NO_SESSIONS, TPM2_ST_SESSIONS,
-                                               TPM2_ST_RSP_COMMAND, 0, 0x1234, 0x8000, 0x8021};
+void varyHeader(Command& command, Random& random) {
+    static const std::vector<uint16_t> tags = {
+        TPM2_ST_NO_SESSIONS, TPM2_ST_SESSIONS, TPM2_ST_RSP_COMMAND, 0, 0x1234, 0x8000, 0x8021};
     if (chance(random, 2)) {
         command.tag(oneOf(random, tags));
     } else {
@@ -116,7 +133,7 @@ void varyHeader(Command &command, Random &random) {
 }
 
 /** Other bytes anywhere but in the tag and the size. */
-void varyBytes(Bytes &command, Random &random) {
+void varyBytes(Bytes& command, Random& random) {
     constexpr size_t header = 10;
     const size_t at = header + below(random, command.size() - header + 1);
     const auto here = command.begin() + static_cast<std::ptrdiff_t>(at);
@@ -247,7 +264,7 @@ TEST(Malformed, Varied) {
         twins->settle(toSpace, thoroughly);
         if (HasFailure()) FAIL() << "after " << hex(toSpace);
     }
-    for (const auto &[reason, times] : twins->differences())
+    for (const auto& [reason, times] : twins->differences())
         std::cout << times << " times: " << reason << "\n";
 }
 

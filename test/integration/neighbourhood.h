@@ -34,27 +34,27 @@ class OnEveryTpm : public testing::TestWithParam<Setting> {
     static bool isSpace() { return GetParam() != Setting::privateTpm; }
 
     /** Something that a neighbour does, if there is one: where a private TPM has nothing. */
-    void neighbour(const Bytes &command) {
+    void neighbour(const Bytes& command) {
         if (isSpace()) neighbourClient().ok(command);
     }
     /** The neighbour makes an object below ours, or above them, as the setting has it. */
-    void neighbourBelow(const Bytes &command) {
+    void neighbourBelow(const Bytes& command) {
         if (GetParam() == Setting::neighbourBelow) neighbour(command);
     }
-    void neighbourAbove(const Bytes &command) {
+    void neighbourAbove(const Bytes& command) {
         if (GetParam() == Setting::neighbourAbove) neighbour(command);
     }
-    Client &neighbourClient() {
+    Client& neighbourClient() {
         if (!neighbour_) neighbour_ = Client::space(sim);
         return *neighbour_;
     }
 
     /** The handle of something new of our own. */
-    TPM2_HANDLE make(const Bytes &command) { return handle(tpm.ok(command)); }
+    TPM2_HANDLE make(const Bytes& command) { return handle(tpm.ok(command)); }
 
     /** The response code; an error is a bare header, whatever the command was. */
-    TPM2_RC answer(const Bytes &command) { return answer(tpm, command); }
-    static TPM2_RC answer(Client &client, const Bytes &command) {
+    TPM2_RC answer(const Bytes& command) { return answer(tpm, command); }
+    static TPM2_RC answer(Client& client, const Bytes& command) {
         Bytes response = client.send(command);
         Bytes header = {0x80, 0x01, 0, 0, 0, 10};
         append(header, rc(response), 4);
@@ -68,7 +68,7 @@ class OnEveryTpm : public testing::TestWithParam<Setting> {
     std::optional<Client> neighbour_;
 };
 
-inline std::string settingName(const testing::TestParamInfo<Setting> &info) {
+inline std::string settingName(const testing::TestParamInfo<Setting>& info) {
     switch (info.param) {
         case Setting::privateTpm:
             return "PrivateTpm";
@@ -81,10 +81,10 @@ inline std::string settingName(const testing::TestParamInfo<Setting> &info) {
 }
 
 #define ON_EVERY_TPM(suite)                                                                     \
-    INSTANTIATE_TEST_SUITE_P(On, suite,                                                         \
-                             testing::Values(Setting::privateTpm, Setting::neighbourBelow,      \
-                                             Setting::neighbourAbove),                          \
-                             settingName)
+    INSTANTIATE_TEST_SUITE_P(                                                                   \
+        On, suite,                                                                              \
+        testing::Values(Setting::privateTpm, Setting::neighbourBelow, Setting::neighbourAbove), \
+        settingName)
 
 }  // namespace spaces::test
 

@@ -17,8 +17,8 @@ constexpr uint32_t kSessionOutOfRange = 64;      // and 64 session handles
 constexpr uint8_t kContinue = TPMA_SESSION_CONTINUESESSION;
 
 /** One entry of an authorization area. */
-Bytes entry(TPM2_HANDLE session, const Bytes &nonce = {}, uint8_t attributes = kContinue,
-            const Bytes &auth = {}) {
+Bytes entry(TPM2_HANDLE session, const Bytes& nonce = {}, uint8_t attributes = kContinue,
+            const Bytes& auth = {}) {
     Bytes area;
     append(area, session, 4);
     appendTpm2b(area, nonce);
@@ -27,13 +27,13 @@ Bytes entry(TPM2_HANDLE session, const Bytes &nonce = {}, uint8_t attributes = k
     return area;
 }
 
-Bytes joined(Bytes first, const Bytes &second) {
+Bytes joined(Bytes first, const Bytes& second) {
     append(first, second);
     return first;
 }
 
 /** The command with these very bytes as its authorization area. */
-Command withArea(Command command, const Bytes &area) {
+Command withArea(Command command, const Bytes& area) {
     command.noAuth().tag(TPM2_ST_SESSIONS).authSize(static_cast<uint32_t>(area.size()));
     command.parameters() = joined(area, command.parameters());
     return command;
@@ -235,7 +235,7 @@ TEST_P(Parsing, Tag) {
         EXPECT_EQ(answer(Command(code).session(absentSession)), 0x143u);
     }
     sim.reset(AfterReset::none);
-    for (const Command &known : {readPublic(own), readPublic(absent), flushContext(own),
+    for (const Command& known : {readPublic(own), readPublic(absent), flushContext(own),
                                  getRandom(), contextSave(absentSession), certify(absent, 0)})
         EXPECT_EQ(answer(known), 0x100u);
     for (TPM2_CC code : unknown) EXPECT_EQ(answer(Command(code).handle(absent)), 0x143u);

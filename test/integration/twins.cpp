@@ -17,7 +17,7 @@ struct Disputed {
     TPM2_CC code = 0;
     std::vector<TPM2_HANDLE> handles;  ///< those that are there in full
 
-    explicit Disputed(const Bytes &command) {
+    explicit Disputed(const Bytes& command) {
         static const std::map<TPM2_CC, size_t> counts = handleCounts();
         Cursor in(command);
         in.bytes(6);
@@ -41,8 +41,8 @@ struct Disputed {
   private:
     static std::map<TPM2_CC, size_t> handleCounts() {
         std::map<TPM2_CC, size_t> counts;
-        for (const Command &command : everyCommand({})) counts[command.code()] =
-            command.handles().size();
+        for (const Command& command : everyCommand({}))
+            counts[command.code()] = command.handles().size();
         return counts;
     }
 };
@@ -50,18 +50,17 @@ struct Disputed {
 // ---- Where a space may differ from a private TPM
 
 struct Difference {
-    const char *reason;
-    bool (*applies)(Twins &, const Disputed &);
+    const char* reason;
+    bool (*applies)(Twins&, const Disputed&);
 };
 
 /** The TPM has three slots for objects and three for sessions, and the neighbour sits in one of
  *  each.  A persistent object takes a slot while a command names it. */
-bool noObjectSlot(Twins &twins, const Disputed &command) {
-    return twins.spaceAnswered() == TPM2_RC_OBJECT_MEMORY &&
-           twins.objectSlotsLack(command.slots());
+bool noObjectSlot(Twins& twins, const Disputed& command) {
+    return twins.spaceAnswered() == TPM2_RC_OBJECT_MEMORY && twins.objectSlotsLack(command.slots());
 }
 
-bool noSessionSlot(Twins &twins, const Disputed &command) {
+bool noSessionSlot(Twins& twins, const Disputed& command) {
     return twins.spaceAnswered() == TPM2_RC_SESSION_MEMORY &&
            (command.code == TPM2_CC_StartAuthSession || command.code == TPM2_CC_ContextLoad) &&
            twins.sessionSlotsLack();
@@ -69,7 +68,7 @@ bool noSessionSlot(Twins &twins, const Disputed &command) {
 
 /** The TPM takes the number of a free slot for the persistent object that an earlier handle of the
  *  same command has just brought there.  A space says that the handle is nobody's. */
-bool persistentAlias(Twins &twins, const Disputed &command) {
+bool persistentAlias(Twins& twins, const Disputed& command) {
     for (size_t at = 1; at < command.handles.size(); at++) {
         const auto here = command.handles.begin() + static_cast<std::ptrdiff_t>(at);
         if (Disputed::isTransient(*here) &&
@@ -81,7 +80,7 @@ bool persistentAlias(Twins &twins, const Disputed &command) {
 
 /** A bind handle that is a reserved permanent handle is refused when it is looked up, so after an
  *  absent tpmKey, with the code of a wrong type: a space takes it for a wrong type. */
-bool reservedBind(Twins &twins, const Disputed &command) {
+bool reservedBind(Twins& twins, const Disputed& command) {
     return command.code == TPM2_CC_StartAuthSession && command.handles.size() == 2 &&
            Disputed::isTransient(command.handles[0]) &&
            command.handles[1] >> 24 == TPM2_HT_PERMANENT && twins.spaceAnswered() == 0x284 &&
@@ -97,43 +96,79 @@ constexpr Difference kDifferences[] = {
 
 /** Commands whose success changes nothing that the client can see later. */
 bool readsOnly(TPM2_CC code) {
-    static const std::set<TPM2_CC> codes = {
-        TPM2_CC_ReadPublic,      TPM2_CC_NV_ReadPublic, TPM2_CC_NV_Read,
-        TPM2_CC_GetCapability,   TPM2_CC_GetRandom,     TPM2_CC_GetTestResult,
-        TPM2_CC_SelfTest,        TPM2_CC_Hash,          TPM2_CC_IncrementalSelfTest,
-        TPM2_CC_HMAC,            TPM2_CC_Sign,          TPM2_CC_VerifySignature,
-        TPM2_CC_ECC_Parameters,  TPM2_CC_ECDH_KeyGen,   TPM2_CC_ECDH_ZGen,
-        TPM2_CC_ReadClock,       TPM2_CC_PCR_Read,      TPM2_CC_TestParms,
-        TPM2_CC_StirRandom,      TPM2_CC_Certify,       TPM2_CC_CertifyCreation,
-        TPM2_CC_Quote,           TPM2_CC_MakeCredential, TPM2_CC_Unseal,
-        TPM2_CC_PolicyGetDigest, TPM2_CC_GetTime,       TPM2_CC_NV_Certify};
+    static const std::set<TPM2_CC> codes = {TPM2_CC_ReadPublic,
+                                            TPM2_CC_NV_ReadPublic,
+                                            TPM2_CC_NV_Read,
+                                            TPM2_CC_GetCapability,
+                                            TPM2_CC_GetRandom,
+                                            TPM2_CC_GetTestResult,
+                                            TPM2_CC_SelfTest,
+                                            TPM2_CC_Hash,
+                                            TPM2_CC_IncrementalSelfTest,
+                                            TPM2_CC_HMAC,
+                                            TPM2_CC_Sign,
+                                            TPM2_CC_VerifySignature,
+                                            TPM2_CC_ECC_Parameters,
+                                            TPM2_CC_ECDH_KeyGen,
+                                            TPM2_CC_ECDH_ZGen,
+                                            TPM2_CC_ReadClock,
+                                            TPM2_CC_PCR_Read,
+                                            TPM2_CC_TestParms,
+                                            TPM2_CC_StirRandom,
+                                            TPM2_CC_Certify,
+                                            TPM2_CC_CertifyCreation,
+                                            TPM2_CC_Quote,
+                                            TPM2_CC_MakeCredential,
+                                            TPM2_CC_Unseal,
+                                            TPM2_CC_PolicyGetDigest,
+                                            TPM2_CC_GetTime,
+                                            TPM2_CC_NV_Certify};
     return codes.count(code) != 0;
 }
 
 /** Commands whose success concerns the client's objects and sessions alone, or what both TPMs
  *  still share with their other halves afterwards.  After any other one the TPMs are renewed. */
 bool concernsOwnThings(TPM2_CC code) {
-    static const std::set<TPM2_CC> codes = {
-        TPM2_CC_CreatePrimary,     TPM2_CC_Create,
-        TPM2_CC_CreateLoaded,      TPM2_CC_Load,
-        TPM2_CC_LoadExternal,      TPM2_CC_ContextLoad,
-        TPM2_CC_ContextSave,       TPM2_CC_FlushContext,
-        TPM2_CC_StartAuthSession,  TPM2_CC_HashSequenceStart,
-        TPM2_CC_HMAC_Start,        TPM2_CC_SequenceUpdate,
-        TPM2_CC_SequenceComplete,  TPM2_CC_EventSequenceComplete,
-        TPM2_CC_PolicyRestart,     TPM2_CC_PolicyCommandCode,
-        TPM2_CC_PolicyAuthValue,   TPM2_CC_PolicyPassword,
-        TPM2_CC_PolicyPCR,         TPM2_CC_PolicySecret,
-        TPM2_CC_PolicyNV,          TPM2_CC_PolicySigned,
-        TPM2_CC_PolicyOR,          TPM2_CC_PolicyCounterTimer,
-        TPM2_CC_PolicyCpHash,      TPM2_CC_PolicyNameHash,
-        TPM2_CC_PolicyTemplate,    TPM2_CC_PolicyLocality,
-        TPM2_CC_PolicyNvWritten,   TPM2_CC_PolicyPhysicalPresence,
-        TPM2_CC_PolicyAuthorizeNV, TPM2_CC_PolicyDuplicationSelect,
-        TPM2_CC_GetSessionAuditDigest, TPM2_CC_PCR_Extend,
-        TPM2_CC_PCR_Event,         TPM2_CC_PCR_Reset,
-        TPM2_CC_NV_Write,          TPM2_CC_ObjectChangeAuth,
-        TPM2_CC_EC_Ephemeral,      TPM2_CC_Shutdown};
+    static const std::set<TPM2_CC> codes = {TPM2_CC_CreatePrimary,
+                                            TPM2_CC_Create,
+                                            TPM2_CC_CreateLoaded,
+                                            TPM2_CC_Load,
+                                            TPM2_CC_LoadExternal,
+                                            TPM2_CC_ContextLoad,
+                                            TPM2_CC_ContextSave,
+                                            TPM2_CC_FlushContext,
+                                            TPM2_CC_StartAuthSession,
+                                            TPM2_CC_HashSequenceStart,
+                                            TPM2_CC_HMAC_Start,
+                                            TPM2_CC_SequenceUpdate,
+                                            TPM2_CC_SequenceComplete,
+                                            TPM2_CC_EventSequenceComplete,
+                                            TPM2_CC_PolicyRestart,
+                                            TPM2_CC_PolicyCommandCode,
+                                            TPM2_CC_PolicyAuthValue,
+                                            TPM2_CC_PolicyPassword,
+                                            TPM2_CC_PolicyPCR,
+                                            TPM2_CC_PolicySecret,
+                                            TPM2_CC_PolicyNV,
+                                            TPM2_CC_PolicySigned,
+                                            TPM2_CC_PolicyOR,
+                                            TPM2_CC_PolicyCounterTimer,
+                                            TPM2_CC_PolicyCpHash,
+                                            TPM2_CC_PolicyNameHash,
+                                            TPM2_CC_PolicyTemplate,
+                                            TPM2_CC_PolicyLocality,
+                                            TPM2_CC_PolicyNvWritten,
+                                            TPM2_CC_PolicyPhysicalPresence,
+                                            TPM2_CC_PolicyAuthorizeNV,
+                                            TPM2_CC_PolicyDuplicationSelect,
+                                            TPM2_CC_GetSessionAuditDigest,
+                                            TPM2_CC_PCR_Extend,
+                                            TPM2_CC_PCR_Event,
+                                            TPM2_CC_PCR_Reset,
+                                            TPM2_CC_NV_Write,
+                                            TPM2_CC_ObjectChangeAuth,
+                                            TPM2_CC_EC_Ephemeral,
+                                            TPM2_CC_Shutdown};
     return codes.count(code) != 0;
 }
 
@@ -144,9 +179,9 @@ const std::vector<TPM2_HANDLE> kLists = {TPM2_TRANSIENT_FIRST, TPM2_LOADED_SESSI
 
 // ---- Furnishing
 
-Twins::Twins(const Layout &layout) { rebuild(layout); }
+Twins::Twins(const Layout& layout) { rebuild(layout); }
 
-void Twins::rebuild(const Layout &layout) {
+void Twins::rebuild(const Layout& layout) {
     layout_ = layout;
     diverged_ = false;
     tenants_ = std::make_unique<Tenants>();
@@ -163,7 +198,7 @@ void Twins::rebuild(const Layout &layout) {
 
 /** The neighbour's session gets a high index, so that the next ones are free on both TPMs. */
 void Twins::moveInNeighbour() {
-    Client &neighbour = tenants_->neighbour;
+    Client& neighbour = tenants_->neighbour;
     neighbour.ok(createPrimary(TPM2_RH_NULL, eccSigning("neighbour")));
     tenants_->neighboursName = publicName(neighbour.ok(readPublic(0x80000000)));
     std::vector<TPM2_HANDLE> below;
@@ -177,7 +212,7 @@ void Twins::moveInNeighbour() {
 }
 
 /** What stays for the life of the TPM. */
-void Twins::moveIn(Client &client, Belongings &belongings) {
+void Twins::moveIn(Client& client, Belongings& belongings) {
     client.ok(createPrimary(TPM2_RH_OWNER, eccSigning("persistent")));
     client.ok(evictControl(0x80000000, kPersistent));
     client.ok(flushContext(0x80000000));
@@ -192,17 +227,17 @@ void Twins::moveIn(Client &client, Belongings &belongings) {
     client.ok(flushContext(0x80000000));
 }
 
-void Twins::vacate(Client &client) {
+void Twins::vacate(Client& client) {
     for (TPM2_HANDLE list : kLists)
         for (TPM2_HANDLE handle : handles(client, list)) client.ok(flushContext(handle));
 }
 
 void Twins::furnish() {
     diverged_ = false;
-    Client *clients[] = {&tenants_->space, &tenants_->alone};
+    Client* clients[] = {&tenants_->space, &tenants_->alone};
     for (int twin = 0; twin < 2; twin++) {
-        Client &client = *clients[twin];
-        Belongings &belongings = tenants_->belongings[twin];
+        Client& client = *clients[twin];
+        Belongings& belongings = tenants_->belongings[twin];
         vacate(client);
         client.ok(contextLoad(belongings.parentContext));
         if (layout_.key) client.ok(contextLoad(belongings.keyContext));
@@ -227,7 +262,7 @@ bool Twins::sessionSlotsLack() {
 
 /** Errors are the same to the byte; a success has the same shape, the same handle and, as far as
  *  they are not the TPMs' own secrets, the same contents. */
-bool Twins::sameAnswers(const Bytes &command) const {
+bool Twins::sameAnswers(const Bytes& command) const {
     if (rc(fromSpace_) != rc(fromAlone_)) return false;
     if (rc(fromSpace_) != TPM2_RC_SUCCESS) return fromSpace_ == fromAlone_;
     Cursor header(command), space(fromSpace_), alone(fromAlone_);
@@ -241,13 +276,13 @@ bool Twins::sameAnswers(const Bytes &command) const {
     return !listsHandles || fromSpace_ == fromAlone_;
 }
 
-bool Twins::compare(const Bytes &toSpace, const Bytes &toAlone) {
+bool Twins::compare(const Bytes& toSpace, const Bytes& toAlone) {
     fromSpace_ = tenants_->space.send(toSpace);
     fromAlone_ = tenants_->alone.send(toAlone);
     if (sameAnswers(toSpace)) return true;
     diverged_ = true;
     const Disputed command(toSpace);
-    for (const Difference &difference : kDifferences) {
+    for (const Difference& difference : kDifferences) {
         if (!difference.applies(*this, command)) continue;
         differences_[difference.reason]++;
         return true;
@@ -278,7 +313,7 @@ bool Twins::stillAlike() {
     return alike && intact;
 }
 
-void Twins::settle(const Bytes &command, bool thoroughly) {
+void Twins::settle(const Bytes& command, bool thoroughly) {
     Cursor header(command);
     const bool sessions = header.u16() == TPM2_ST_SESSIONS;
     header.u32();

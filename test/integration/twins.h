@@ -29,17 +29,17 @@ struct Layout {
 
 class Twins {
   public:
-    explicit Twins(const Layout &layout);
+    explicit Twins(const Layout& layout);
 
     /** Starts over with two new TPMs. */
-    void rebuild(const Layout &layout);
+    void rebuild(const Layout& layout);
 
     /** Flushes whatever the client has and makes it all again; on both alike. */
     void furnish();
 
     /** One command for both: the bytes differ only where everyCommand() does.  Adds a failure, and
      *  returns false, when the answers differ without a reason. */
-    bool compare(const Bytes &toSpace, const Bytes &toAlone);
+    bool compare(const Bytes& toSpace, const Bytes& toAlone);
 
     /** Whether the last command succeeded on either. */
     bool succeeded() const { return rc(fromSpace_) == 0 || rc(fromAlone_) == 0; }
@@ -47,17 +47,17 @@ class Twins {
 
     /** Puts both back in step after a command that succeeded or that was answered differently;
      *  `thoroughly`: as furnish() does, otherwise only what is sure to be needed. */
-    void settle(const Bytes &command, bool thoroughly);
+    void settle(const Bytes& command, bool thoroughly);
 
     /** The client has the same handles on both, and the neighbour still has all its own. */
     bool stillAlike();
 
     /** everyCommand(), for each of the two; good until the next furnish(). */
-    const std::vector<Command> &forSpace() const { return tenants_->commands[0]; }
-    const std::vector<Command> &forAlone() const { return tenants_->commands[1]; }
+    const std::vector<Command>& forSpace() const { return tenants_->commands[0]; }
+    const std::vector<Command>& forAlone() const { return tenants_->commands[1]; }
 
     /** How often each named difference was met. */
-    const std::map<std::string, int> &differences() const { return differences_; }
+    const std::map<std::string, int>& differences() const { return differences_; }
 
     /** The neighbour's session, which is in nobody else's list. */
     static constexpr TPM2_HANDLE kNeighboursSession = 0x03000005;
@@ -77,9 +77,9 @@ class Twins {
         Bytes neighboursName;
     };
 
-    bool sameAnswers(const Bytes &command) const;
-    void vacate(Client &client);
-    void moveIn(Client &client, Belongings &belongings);
+    bool sameAnswers(const Bytes& command) const;
+    void vacate(Client& client);
+    void moveIn(Client& client, Belongings& belongings);
     void moveInNeighbour();
 
     Layout layout_;

@@ -22,6 +22,12 @@ void check(TSS2_RC result, const char *what) {
         throw std::runtime_error(std::string(what) + " answered " + hex(result));
 }
 
+/** Options that hold for every space of the run, in the form of a conf string. */
+std::string optionsOfTheRun() {
+    const char *options = std::getenv("SPACES_TEST_OPTIONS");
+    return options == nullptr ? "" : options;
+}
+
 }  // namespace
 
 Client::Client(const std::string &conf) {
@@ -45,8 +51,11 @@ TSS2_RC Client::tryOpen(const std::string &conf) {
     return result;
 }
 
-std::string Client::spaceConf(const Simulator &sim, const std::string &options) {
-    return libraryPath() + ":" + (options.empty() ? "" : options + ",") + sim.conf();
+std::string Client::spaceConf(const std::string &child, const std::string &options) {
+    std::string conf = libraryPath() + ":";
+    for (const std::string &each : {optionsOfTheRun(), options})
+        if (!each.empty()) conf += each + ",";
+    return conf + child;
 }
 
 std::string Client::libraryPath() {
@@ -102,6 +111,8 @@ TSS2_RC Client::setLocality(uint8_t locality) { return Tss2_Tcti_SetLocality(con
 void Client::close() { Tss2_TctiLdr_Finalize(&context_); }
 
 TSS2_TCTI_CONTEXT *Client::release() { return std::exchange(context_, nullptr); }
+
+bool swapping() { return optionsOfTheRun().find("swap=on") != std::string::npos; }
 
 std::vector<TPM2_HANDLE> handles(Client &client, TPM2_HANDLE first) {
     std::vector<TPM2_HANDLE> all;

@@ -41,8 +41,12 @@ class Client {
     /** What opening a context with this conf answers; it is closed again at once. */
     static TSS2_RC tryOpen(const std::string &conf);
 
-    /** "PATH-OF-THE-LIBRARY:options,swtpm:host=...,port=..." */
-    static std::string spaceConf(const Simulator &sim, const std::string &options = "");
+    /** "PATH-OF-THE-LIBRARY:options,swtpm:host=...,port=..."; the options are those of the whole
+     *  run, $SPACES_TEST_OPTIONS, and these. */
+    static std::string spaceConf(const Simulator &sim, const std::string &options = "") {
+        return spaceConf(sim.conf(), options);
+    }
+    static std::string spaceConf(const std::string &child, const std::string &options = "");
 
     /** The library under test: $SPACES_LIBRARY, or the one of the build tree. */
     static std::string libraryPath();
@@ -71,6 +75,10 @@ class Client {
   private:
     TSS2_TCTI_CONTEXT *context_ = nullptr;
 };
+
+/** Whether spaces swap in this run: then memory warnings do not come where a TPM has no slot left,
+ *  since a TPM with enough of them would not give any. */
+bool swapping();
 
 /** All handles from `first` (its type: 0x80000000, 0x81000000, 0x02000000 loaded sessions,
  *  0x03000000 saved sessions, which a TPM lists as 0x02xxxxxx, 0x01000000 NV) that the client sees,

@@ -75,6 +75,9 @@ class FakeChild {
     /// about closing.
     void acceptFlushes();
 
+    /// The response to the command under way is there, however often it was to be tried again.
+    void makeReady() { running_.front().tryAgainLeft = 0; }
+
     /// True when everything that was expected has come. Otherwise the end of the test fails.
     bool done() const { return steps_.empty() && !pending_; }
 
