@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "traces.h"
+#include "bench/traces.h"
 
 namespace spaces::bench {
 namespace {

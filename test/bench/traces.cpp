@@ -2,7 +2,7 @@
 // The traces; see traces.h.
 // Always holds: an item is created before it is used, is used by no command after its flush, and
 // no command names more than two items.
-#include "traces.h"
+#include "bench/traces.h"
 
 #include <algorithm>
 #include <cmath>
