@@ -62,8 +62,30 @@ void listSessions(Page& page, TPM2_HANDLE from, bool saved, const Holding& holdi
     }
 }
 
+/// A saved session that the TPM's own list passes over has gone without our knowing.
+void forgetUnlisted(TPM2_HANDLE from, wire::Bytes answer, const Holding& holding,
+                    Ownership& ownership) {
+    const bool more = answer[wire::kHeaderSize] != 0;
+    const size_t listed = (answer.size() - kEntriesAt) / wire::kHandleSize;
+    const auto indexAt = [&](size_t i) {
+        return wire::indexOf(wire::get32(&answer[kEntriesAt + i * wire::kHandleSize]));
+    };
+    const uint32_t end = more ? (listed == 0 ? 0 : indexAt(listed - 1)) : wire::kIndexMask;
+    for (size_t i = ownership.sessions().size(); i-- > 0;) {
+        const Session& session = ownership.sessions()[i];
+        const uint32_t index = wire::indexOf(session.handle);
+        if (session.owner != &holding || !session.saved) continue;
+        if (index < wire::indexOf(from) || index >= end) continue;
+        bool there = false;
+        for (size_t at = 0; at < listed && !there; ++at) there = indexAt(at) == index;
+        if (!there) ownership.removeSession(session.handle);
+    }
+}
+
 size_t rewriteHandles(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                      const Holding& holding, const Ownership& ownership) {
+                      const Holding& holding, Ownership& ownership) {
+    if (wire::typeOf(query.property) == TPM2_ACTIVE_SESSION_FIRST)
+        forgetUnlisted(query.property, buffer.first(size), holding, ownership);
     Page page(buffer, query.count);
     switch (wire::typeOf(query.property)) {
         case TPM2_TRANSIENT_FIRST:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "wire/command_table.h"
 #include "wire/handle.h"
 
 namespace spaces::space {
@@ -22,15 +23,22 @@ const Object* Holding::find(TPM2_HANDLE handle) const {
 }
 
 void Holding::reserve() {
-    if (slots_.size() == slots_.capacity()) slots_.reserve(std::max<size_t>(4, slots_.size() * 2));
+    constexpr size_t kMost = 1 + wire::kMaxHandles;  // with those that add() skips
+    if (slots_.capacity() < slots_.size() + kMost) slots_.reserve(2 * (slots_.size() + kMost));
 }
 
-TPM2_HANDLE Holding::add(const Object& object) {
-    while (lowestFree_ < slots_.size() && slots_[lowestFree_].physical != 0) ++lowestFree_;
-    if (lowestFree_ == slots_.size()) slots_.emplace_back();
-    slots_[lowestFree_] = object;
+TPM2_HANDLE Holding::add(const Object& object, size_t skip) {
+    const auto isTaken = [this](size_t i) { return i < slots_.size() && slots_[i].physical != 0; };
+    while (isTaken(lowestFree_)) ++lowestFree_;
+    size_t index = lowestFree_;
+    for (; skip > 0; --skip) {
+        do ++index;
+        while (isTaken(index));
+    }
+    if (index >= slots_.size()) slots_.resize(index + 1);
+    slots_[index] = object;
     ++count_;
-    return handleAt(lowestFree_++);
+    return handleAt(index);
 }
 
 void Holding::remove(TPM2_HANDLE handle) {

@@ -25,8 +25,8 @@ class Holding {
     /// Makes sure that the next add() needs no memory. May throw std::bad_alloc.
     void reserve();
 
-    /// Returns the new object's virtual handle.
-    TPM2_HANDLE add(const Object& object);
+    /// Returns the new object's virtual handle: the lowest free one but for `skip`.
+    TPM2_HANDLE add(const Object& object, size_t skip = 0);
     void remove(TPM2_HANDLE handle);
 
     size_t count() const { return count_; }

@@ -41,14 +41,15 @@ void Ownership::reserveObject(Holding& owner) {
     reserveOneMore(objects_);
 }
 
-TPM2_HANDLE Ownership::adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy) {
+TPM2_HANDLE Ownership::adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy,
+                                   size_t skip) {
     auto at = lowerObject(physical);
     if (at != objects_.end() && at->physical == physical) {
         at->owner->remove(at->handle);
     } else {
         at = objects_.insert(at, Entry{});
     }
-    *at = Entry{physical, &owner, owner.add({physical, hierarchy})};
+    *at = Entry{physical, &owner, owner.add({physical, hierarchy}, skip)};
     return at->handle;
 }
 

@@ -37,7 +37,8 @@ class Ownership {
     /// Makes sure that the next adoptObject() needs no memory. May throw std::bad_alloc.
     void reserveObject(Holding& owner);
     /// Returns the virtual handle.
-    TPM2_HANDLE adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy);
+    TPM2_HANDLE adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy,
+                            size_t skip);
     void removeObject(Holding& owner, TPM2_HANDLE handle);
 
     // Sessions.

@@ -370,9 +370,11 @@ void Space::refused(TPM2_RC code) {
             ownership_.removeObject(holding_, gone);
         if (!tpm_.noticesLoss()) ownership_.suspectEverything();
     }
-    // Not started: everything that was loaded is lost. Startup itself says so of a running TPM.
-    if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup)
-        ownership_.tpmRestarted(false);
+    // Not started: everything that was loaded is lost. Startup itself says so of a running TPM;
+    // refused for another reason, there is no orderly Shutdown to come back from.
+    const bool startup = command().code() == TPM2_CC_Startup;
+    if (code == TPM2_RC_INITIALIZE && !startup) ownership_.tpmRestarted(false);
+    if (code != TPM2_RC_INITIALIZE && startup) ownership_.shutdownState = false;
 }
 
 void Space::succeeded(size_t size) {
@@ -392,13 +394,23 @@ void Space::endSessions() {
 void Space::adopt(wire::Response response) {
     if (!response.hasHandle()) return;
     const TPM2_HANDLE physical = response.handle();
+    // A TPM puts the persistent objects of a command into its lowest free slots while it runs.
+    size_t persistent = 0;
+    for (size_t i = 0; i < plan_.handles; ++i)
+        persistent += wire::isPersistent(command().handle(i)) ? 1 : 0;
     if (wire::isTransient(physical))
-        response.setHandle(ownership_.adoptObject(holding_, physical, plan_.hierarchy));
+        response.setHandle(ownership_.adoptObject(holding_, physical, plan_.hierarchy, persistent));
     else if (wire::isSession(physical))
-        ownership_.adoptSession(holding_, physical);
+        adoptSession(physical);
     statistics_.mostObjects = std::max(statistics_.mostObjects, holding_.count());
     statistics_.mostSessions =
         std::max(statistics_.mostSessions, ownership_.countSessions(holding_, false));
+}
+
+/// Moving a session's context in, as out, spoils an orderly Shutdown.
+void Space::adoptSession(TPM2_HANDLE handle) {
+    ownership_.adoptSession(holding_, handle);
+    if (command().code() == TPM2_CC_ContextLoad) ownership_.shutdownState = false;
 }
 
 /// What success means beyond handles and sessions, for the commands where it does.
@@ -412,6 +424,7 @@ void Space::commitByCode(size_t size) {
                 ownership_.removeObject(holding_, plan_.flushed);
             break;
         case TPM2_CC_ContextSave:
+            ownership_.shutdownState = false;
             if (!wire::isSession(plan_.named[0])) break;
             ownership_.markSaved(plan_.named[0]);
             unfetched_ = plan_.named[0];

@@ -142,6 +142,7 @@ class Space final : public tpm::User {
     void succeeded(size_t size);
     void endSessions();
     void adopt(wire::Response response);
+    void adoptSession(TPM2_HANDLE handle);
     void commitByCode(size_t size);
     void restarted();
 

@@ -27,7 +27,7 @@ bool isFormatOne(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0; }
 /// Who could leave. A TPM with more slots than fit here has no need of a perfect choice.
 class Swap::Turn::Candidates {
   public:
-    /// `cost` in TPM commands: to leave now and to come back.
+    /// `cost` in TPM commands: to leave and to come back, see Policy::Candidate.
     void add(TPM2_HANDLE handle, const Policy::Use& use, unsigned cost) {
         if (count_ == handles_.size()) return;
         handles_[count_] = handle;
@@ -228,7 +228,7 @@ Swap::Turn::MaybeExchange Swap::Turn::makeObjectRoom() {
     for (const TPM2_HANDLE handle : contents_.residents()) {
         Object& object = *contents_.findObject(handle);
         if (isNamed(handle) || (swap_.shutDown_ && !object.clean())) continue;
-        candidates.add(handle, object.use, object.clean() ? 2 : 3);
+        candidates.add(handle, object.use, object.sequence ? 3 : 2);
     }
     if (candidates.empty()) return std::nullopt;
     const TPM2_HANDLE victim = candidates.chosenBy(swap_.objectPolicy_);

@@ -138,15 +138,16 @@ TEST_P(Contexts, SessionContextThatWasChanged) {
     EXPECT_EQ(answer(flushContext(session)), 0u);
 }
 
-// Whether a context is good is found out before a slot is looked for.
+// Whether a context is good is found out before a slot is looked for; a space that swaps has one.
 TEST_P(Contexts, CodeOrderOnLoad) {
+    const bool hasRoom = isSpace() && Client::spacesSwap();
     const TPM2_HANDLE key = make(createPrimary(TPM2_RH_NULL, eccSigning()));
     const Bytes object = save(key);
     neighbour(loadExternalEcc());
     if (!isSpace()) tpm.ok(loadExternalEcc());
     tpm.ok(loadExternalEcc());
     EXPECT_EQ(answer(contextLoad(tampered(object))), 0x1DFu);
-    EXPECT_EQ(answer(contextLoad(object)), 0x902u);
+    EXPECT_EQ(answer(contextLoad(object)), hasRoom ? 0u : 0x902u);
 
     const TPM2_HANDLE session = make(startAuthSession());
     const Bytes stale = save(session);
@@ -157,7 +158,7 @@ TEST_P(Contexts, CodeOrderOnLoad) {
     if (!isSpace()) tpm.ok(startAuthSession());
     EXPECT_EQ(answer(contextLoad(stale)), 0x1CBu);
     EXPECT_EQ(answer(contextLoad(tampered(fresh))), 0x1DFu);
-    EXPECT_EQ(answer(contextLoad(fresh)), 0x903u);
+    EXPECT_EQ(answer(contextLoad(fresh)), hasRoom ? 0u : 0x903u);
 }
 
 /** A session that nobody but us saves and loads: counting to the gap takes a while. */
@@ -179,8 +180,14 @@ class Gap : public Contexts {
         return enough;
     }
 };
-INSTANTIATE_TEST_SUITE_P(On, Gap, testing::Values(Setting::privateTpm, Setting::neighbourAbove),
-                         settingName);
+
+/** Swapping is there to close the gap, so this is about a space without it. */
+std::vector<Setting> withoutSwapping() {
+    std::vector<Setting> settings = {Setting::privateTpm};
+    if (!Client::spacesSwap()) settings.push_back(Setting::neighbourAbove);
+    return settings;
+}
+INSTANTIATE_TEST_SUITE_P(On, Gap, testing::ValuesIn(withoutSwapping()), settingName);
 
 // A saved session that is not loaded again holds up every later save, after as many saves as on a
 // private TPM; nothing is done about it behind the client's back.

@@ -103,6 +103,9 @@ Command::Authorization anyAuthorization(Random& random) {
 void varyHandles(Command& command, Random& random) {
     for (size_t at = 0; at < command.handles().size(); at++)
         if (chance(random, 2)) command.setHandle(at, anyHandle(random));
+    if (command.code() != TPM2_CC_FlushContext) return;
+    command.parameters().clear();
+    command.u32(anyHandle(random));  // the one handle that is a parameter
 }
 
 void varyAuthorizations(Command& command, Random& random, bool sizeToo) {

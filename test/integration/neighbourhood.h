@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <string>
 
 #include "support/client.h"
 #include "support/command.h"

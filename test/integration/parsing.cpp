@@ -140,6 +140,22 @@ TEST_P(Parsing, WrongMso) {
     EXPECT_EQ(answer(policyGetDigest(policySession)), 0x910u);
 }
 
+// A handle's number says nothing without its type: we have sessions of these numbers.
+TEST_P(Parsing, SameIndexOfAnotherType) {
+    const std::vector<TPM2_HANDLE> before = handles(tpm, TPM2_LOADED_SESSION_FIRST);
+    EXPECT_EQ(answer(flushContext(absent)), 0x1CBu);
+    EXPECT_EQ(answer(flushContext(absentToo)), 0x1CBu);
+    EXPECT_EQ(answer(contextSave(absent)), 0x910u);
+    for (TPM2_HANDLE other : {0x01000001u, kPersistent, 0x40000001u, 0x90000001u, 0x00000001u})
+        EXPECT_EQ(answer(flushContext(other)), 0x1C4u);
+    const Bytes saved = context(tpm.ok(contextSave(policySession)));
+    EXPECT_EQ(answer(flushContext(absent)), 0x1CBu);
+    tpm.ok(contextLoad(saved));
+    tpm.ok(flushContext(own));
+    EXPECT_EQ(answer(flushContext(own)), 0x1CBu);
+    EXPECT_EQ(handles(tpm, TPM2_LOADED_SESSION_FIRST), before);
+}
+
 TEST_P(Parsing, MalformedSessionBeatsMissingSession) {
     for (TPM2_HANDLE session : {absentSession, absentHmacSession, hmacSession}) {
         Bytes cutNonce;

@@ -93,7 +93,7 @@ user() {
         cmp "user-$1.1" "user-$1.$i"
     done
 }
-export LD_PRELOAD=${SPACES_PRELOAD:-}
+export LD_PRELOAD=$preload
 user o >user-o.log 2>&1 &
 first=$!
 user e >user-e.log 2>&1 &

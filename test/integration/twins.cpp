@@ -29,6 +29,10 @@ struct Disputed {
 
     bool creates() const { return responseHandles(code) == 1 || code == TPM2_CC_Create; }
 
+    bool loadsSession() const {
+        return code == TPM2_CC_StartAuthSession || code == TPM2_CC_ContextLoad;
+    }
+
     static bool isPersistent(TPM2_HANDLE handle) { return handle >> 24 == TPM2_HT_PERSISTENT; }
     static bool isTransient(TPM2_HANDLE handle) { return handle >> 24 == TPM2_HT_TRANSIENT; }
 
@@ -57,13 +61,22 @@ struct Difference {
 /** The TPM has three slots for objects and three for sessions, and the neighbour sits in one of
  *  each.  A persistent object takes a slot while a command names it. */
 bool noObjectSlot(Twins& twins, const Disputed& command) {
-    return twins.spaceAnswered() == TPM2_RC_OBJECT_MEMORY && twins.objectSlotsLack(command.slots());
+    return !Client::spacesSwap() && twins.spaceAnswered() == TPM2_RC_OBJECT_MEMORY &&
+           twins.objectsOfOurs() + 1 + command.slots() > 3;
 }
 
 bool noSessionSlot(Twins& twins, const Disputed& command) {
-    return twins.spaceAnswered() == TPM2_RC_SESSION_MEMORY &&
-           (command.code == TPM2_CC_StartAuthSession || command.code == TPM2_CC_ContextLoad) &&
-           twins.sessionSlotsLack();
+    return !Client::spacesSwap() && twins.spaceAnswered() == TPM2_RC_SESSION_MEMORY &&
+           command.loadsSession() && twins.sessionsOfOurs() + 1 == 3;
+}
+
+/** The other way round: a space that swaps makes room where a private TPM is full. */
+bool roomBySwapping(Twins& twins, const Disputed& command) {
+    if (!Client::spacesSwap()) return false;
+    if (twins.aloneAnswered() == TPM2_RC_SESSION_MEMORY)
+        return command.loadsSession() && twins.sessionsOfOurs() >= 3;
+    return twins.aloneAnswered() == TPM2_RC_OBJECT_MEMORY &&
+           twins.objectsOfOurs() + command.slots() > 3;
 }
 
 /** The TPM takes the number of a free slot for the persistent object that an earlier handle of the
@@ -90,6 +103,7 @@ bool reservedBind(Twins& twins, const Disputed& command) {
 constexpr Difference kDifferences[] = {
     {"the neighbour's object leaves no slot", noObjectSlot},
     {"the neighbour's session leaves no slot", noSessionSlot},
+    {"swapping has a slot where a private TPM has none", roomBySwapping},
     {"the TPM takes an absent object for a persistent one", persistentAlias},
     {"a reserved permanent handle beside an absent object", reservedBind},
 };
@@ -251,13 +265,10 @@ void Twins::furnish() {
 
 // ---- Comparing
 
-bool Twins::objectSlotsLack(size_t needed) {
-    const size_t taken = handles(tenants_->space, TPM2_TRANSIENT_FIRST).size() + 1;
-    return taken + needed > 3;
-}
+size_t Twins::objectsOfOurs() { return handles(tenants_->space, TPM2_TRANSIENT_FIRST).size(); }
 
-bool Twins::sessionSlotsLack() {
-    return handles(tenants_->space, TPM2_LOADED_SESSION_FIRST).size() + 1 == 3;
+size_t Twins::sessionsOfOurs() {
+    return handles(tenants_->space, TPM2_LOADED_SESSION_FIRST).size();
 }
 
 /** Errors are the same to the byte; a success has the same shape, the same handle and, as far as

@@ -64,8 +64,8 @@ class Twins {
 
     // What the list of differences is written in.
     TPM2_RC spaceAnswered() const { return rc(fromSpace_); }
-    bool objectSlotsLack(size_t needed);
-    bool sessionSlotsLack();
+    size_t objectsOfOurs();
+    size_t sessionsOfOurs();
 
   private:
     struct Tenants {

@@ -58,6 +58,8 @@ std::string Client::spaceConf(const std::string &child, const std::string &optio
     return conf + child;
 }
 
+bool Client::spacesSwap() { return optionsOfTheRun().find("swap=on") != std::string::npos; }
+
 std::string Client::libraryPath() {
     if (const char *path = std::getenv("SPACES_LIBRARY"); path != nullptr && *path != '\0')
         return path;

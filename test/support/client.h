@@ -38,6 +38,9 @@ class Client {
         return Client(spaceConf(sim, options));
     }
 
+    /** Whether the options of this run ($SPACES_TEST_OPTIONS) make its spaces swap. */
+    static bool spacesSwap();
+
     /** What opening a context with this conf answers; it is closed again at once. */
     static TSS2_RC tryOpen(const std::string &conf);
 

@@ -25,12 +25,11 @@ simulator_start() {
     simulator_dir=$(mktemp -d "${TMPDIR:-/tmp}/spaces.XXXXXX") || return 1
     mkdir "$simulator_dir/tpm" || return 1
 
-    # Someone else may hold a port, or take it first: swtpm then refuses, and we draw again.
+    # Someone else may hold a port, or take it first: swtpm then ends, and we draw again.
     local attempt port
     for attempt in {1..50}; do
         port=$((20000 + 2 * (SRANDOM % 6000)))
         if simulator_try_port "$port"; then
-            simulator_pid=$(<"$simulator_dir/pid")
             simulator_tcti="swtpm:host=127.0.0.1,port=$port"
             return 0
         fi
@@ -39,21 +38,30 @@ simulator_start() {
     return 1
 }
 
-# simulator_try_port PORT: swtpm turns itself into a daemon only when it has both of its ports.
+# simulator_try_port PORT: swtpm writes its process id into the file once it has both of its ports.
+# It stays a child of this shell, and not a daemon, so that the shell sees it end.
 simulator_try_port() {
+    rm -f "$simulator_dir/pid"
     swtpm socket --tpm2 --tpmstate "dir=$simulator_dir/tpm" \
         --server "type=tcp,port=$1,bindaddr=127.0.0.1" \
         --ctrl "type=tcp,port=$(($1 + 1)),bindaddr=127.0.0.1" \
-        --flags not-need-init,startup-clear --daemon --pid "file=$simulator_dir/pid" \
-        --log "level=20,file=$simulator_dir/log" >"$simulator_dir/swtpm.out" 2>&1 </dev/null
+        --flags not-need-init,startup-clear --pid "file=$simulator_dir/pid" \
+        --log "level=20,file=$simulator_dir/log" >"$simulator_dir/swtpm.out" 2>&1 </dev/null &
+    simulator_pid=$!
+    while [[ ! -s $simulator_dir/pid ]]; do
+        if ! kill -0 "$simulator_pid" 2>/dev/null; then
+            simulator_pid=
+            return 1
+        fi
+        sleep 0.02
+    done
 }
 
 # simulator_stop: called by the EXIT trap; safe to call at any time and more than once.
 simulator_stop() {
     if [[ -n $simulator_pid ]]; then
         kill "$simulator_pid" 2>/dev/null
-        # A daemon is no child of this shell, so wait(1) cannot wait for it.
-        while kill -0 "$simulator_pid" 2>/dev/null; do sleep 0.02; done
+        wait "$simulator_pid" 2>/dev/null
         simulator_pid=
     fi
     if [[ -n $simulator_dir ]]; then

@@ -11,6 +11,9 @@
 # SPACES_LIBRARY=none is the control experiment: the same steps without the library, flushed by
 # hand after each. What fails there is the fault of the test or of a tool, not of the library.
 #
+# SPACES_PRELOAD is what a program that is not ours must preload to load a library built with a
+# sanitizer; empty without one.
+#
 # shellcheck shell=bash
 
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -21,6 +24,7 @@ SPACES_LIBRARY=${SPACES_LIBRARY:-$PWD/.libs/libtss2-tcti-spaces.so.0}
 unset TPM2TOOLS_TCTI TSS2_LOG TSS2_LOGFILE  # what the caller's shell holds is no part of a test
 
 session_files=0   # how many session files a test holds just now: so many sessions may be saved
+preload=${SPACES_PRELOAD:-}
 bare=             # the TPM itself as a TCTI
 space=            # the library in front of it
 
@@ -39,6 +43,7 @@ setup() {
     bare=$simulator_tcti
     space=$SPACES_LIBRARY:$bare
     if [[ $SPACES_LIBRARY == none ]]; then space=$bare; fi
+    if [[ -n $preload ]]; then initialize_sanitizer_first; fi
     mkdir "$simulator_dir/work"
     cd "$simulator_dir/work" || fail "no folder to work in"
 }
@@ -61,9 +66,22 @@ refused() {
     echo "ok - $* (refused: $code)"
 }
 
+# The address sanitizer sets itself up at the first malloc and, in doing so, asks for a translated
+# error message, which takes the lock of setlocale. In programs that link libp11-kit (all that link
+# libcurl, the tpm2 tools among them) that first malloc is one made under this very lock, and they
+# hang at exit. This library calls malloc before any other gets the chance.
+initialize_sanitizer_first() {
+    cc -shared -fPIC -Wl,-z,initfirst -o "$simulator_dir/first.so" -x c - <<'END' ||
+#include <stdlib.h>
+__attribute__((constructor)) static void first(void) { free(malloc(1)); }
+END
+        fail "the sanitizer cannot be preloaded"
+    preload=$preload:$simulator_dir/first.so
+}
+
 run_in_space() {
     local status=0
-    TPM2TOOLS_TCTI=$space TPM2OPENSSL_TCTI=$space LD_PRELOAD=${SPACES_PRELOAD:-} "$@" \
+    TPM2TOOLS_TCTI=$space TPM2OPENSSL_TCTI=$space LD_PRELOAD=$preload "$@" \
         >out 2>err </dev/null || status=$?
     if [[ $SPACES_LIBRARY == none ]]; then
         tpm2_flushcontext -T "$bare" --transient-object

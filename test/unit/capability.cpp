@@ -40,12 +40,13 @@ class Capability : public testing::Test {
     }
 
     /// What the client gets for the query when the TPM answers this.
-    Packet rewritten(const space::CapabilityQuery &query, const Packet &answer) {
+    Packet rewritten(const space::CapabilityQuery &query, const Packet &answer,
+                     bool makesRoom = false) {
         std::array<uint8_t, wire::kMaxResponseSize> buffer;
         buffer.fill(0xEE);
         std::copy(answer.all().begin(), answer.all().end(), buffer.begin());
         const size_t size =
-            space::rewriteCapability(query, buffer, answer.length(), own, record);
+            space::rewriteCapability(query, buffer, answer.length(), own, record, makesRoom);
         return Packet(Bytes(buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(size)));
     }
     Packet handles(uint32_t property, uint32_t count, const Packet &answer = handleList({})) {
@@ -128,6 +129,19 @@ TEST_F(Capability, PropertiesThatCountSessionsAreTheSpacesOwn) {
                                           {TPM2_PT_HR_TRANSIENT_AVAIL, 5}},
                                          true);
     EXPECT_EQ(rewritten({TPM2_CAP_TPM_PROPERTIES, TPM2_PT_PERMANENT, 9}, answer), expected);
+}
+
+TEST_F(Capability, WhatIsAvailableIsAsInATpmOfItsOwnWhereRoomIsMade) {
+    const space::CapabilityQuery query = {TPM2_CAP_TPM_PROPERTIES, TPM2_PT_HR_LOADED_AVAIL, 9};
+    const Packet answer =
+        propertyList({{TPM2_PT_HR_LOADED_AVAIL, 0}, {TPM2_PT_HR_TRANSIENT_AVAIL, 0}});
+    EXPECT_EQ(rewritten(query, answer, true),
+              propertyList({{TPM2_PT_HR_LOADED_AVAIL, 1}, {TPM2_PT_HR_TRANSIENT_AVAIL, 1}}))
+        << "2 of 3 sessions; 3 of 3 objects, and still one more";
+    rewritten(query, propertyList({{TPM2_PT_HR_LOADED_MIN, 8}, {TPM2_PT_HR_TRANSIENT_MIN, 9}}));
+    EXPECT_EQ(rewritten(query, answer, true),
+              propertyList({{TPM2_PT_HR_LOADED_AVAIL, 6}, {TPM2_PT_HR_TRANSIENT_AVAIL, 6}}));
+    EXPECT_EQ(rewritten(query, answer), answer);
 }
 
 TEST_F(Capability, SlotsAreLearnedFromProperties) {

@@ -8,6 +8,8 @@
 
 #include <optional>
 
+#include "config.h"
+
 namespace spaces::tcti {
 namespace {
 
@@ -116,14 +118,32 @@ TEST(Conf, HelpNamesEveryOption) {
         EXPECT_NE(help.find(child), std::string::npos) << child;
 }
 
-/// Isolation alone has no swapping: options that need it are errors that say so.
-TEST(Conf, WhatThisBuildCannotDoIsRefusedInItsOwnWords) {
-    for (const char *text : {"swap=on,device", "objects=3", "sessions=3,device", "leftovers=flush",
-                             "wait=1,device", "trace=/tmp/x,device"}) {
-        const std::string line = refusal(text);
-        EXPECT_NE(line.find("not in this build"), std::string::npos) << line;
-    }
+TEST(Conf, SlotsCanBeLimitedWhereThereIsSwapping) {
+    for (const char* text : {"objects=3,device", "sessions=2", "swap=off,sessions=2,device",
+                             "swap=on,swap=off,objects=1"})
+        EXPECT_NE(refusal(text).find("with swap=on"), std::string::npos) << text;
 }
+
+#if SPACES_SWAPPING
+TEST(Conf, SwappingIsTurnedOn) {
+    Conf conf;
+    ASSERT_TRUE(parseConf("swap=on,device:/dev/tpm0", conf));
+    EXPECT_TRUE(conf.swap);
+    EXPECT_EQ(conf.child, "device:/dev/tpm0");
+    EXPECT_FALSE(conf.objects || conf.sessions);
+    ASSERT_TRUE(parseConf("sessions=2,swap=on,objects=4294967295", conf));
+    EXPECT_EQ(conf.objects, 4294967295u);
+    EXPECT_EQ(conf.sessions, 2u);
+    ASSERT_TRUE(parseConf("swap=on,swap=off", conf = {}));
+    EXPECT_FALSE(conf.swap) << "the last one counts";
+}
+#else
+/// Isolation alone builds without swapping, and says so.
+TEST(Conf, SwappingIsNotInThisBuild) {
+    for (const char* text : {"swap=on", "swap=on,device", "swap=on,objects=3,device"})
+        EXPECT_NE(refusal(text).find("not in this build"), std::string::npos) << text;
+}
+#endif
 
 }  // namespace
 }  // namespace spaces::tcti

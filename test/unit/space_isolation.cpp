@@ -161,7 +161,7 @@ TEST_F(Isolation, ASessionOfAnotherSpaceIsAbsentForAuthorisation) {
 TEST_F(Isolation, OnlyTheCodeOfThatSessionIsTranslated) {
     const Packet command = unseal(kObject0, {password(), {kPolicy1}});
     const Packet sent = unseal(kObject1, {password(), {kPoisonPolicy}});
-    for (const TPM2_RC code : {0x984u, 0xB84u, 0x184u, 0x995u, 0x145u, 0x902u, 0x922u, 0x100u})
+    for (const TPM2_RC code : {0x984u, 0xB84u, 0x184u, 0x995u, 0x145u, 0x902u, 0x922u})
         forward(command, sent, code, code);
     // Nothing is translated when no handle was replaced.
     forward(unseal(kObject0, {{kHmac0}}), unseal(kObject1, {{kHmac0}}), 0x984, 0x984);
@@ -224,7 +224,7 @@ TEST_F(Isolation, FlushContextOfAnothers) {
     forward(flushContext(kObject1), flushContext(kPoison), 0x1C4, 0x1CB);
     forward(flushContext(kPolicy1), flushContext(kPoisonPolicy), 0x1C4, 0x1CB);
     forward(flushContext(kHmac1), flushContext(kPoisonHmac), 0x1C4, 0x1CB);
-    forward(flushContext(kPolicy1), flushContext(kPoisonPolicy), 0x100, 0x100);
+    forward(flushContext(kPolicy1), flushContext(kPoisonPolicy), 0x922, 0x922);
     EXPECT_TRUE(owns(*b, kPolicy1, kPolicy1));
 }
 

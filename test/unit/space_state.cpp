@@ -226,7 +226,8 @@ TEST_F(State, AnExternalObjectGoesWithTheHierarchyItSays) {
 
 TEST_F(State, AnObjectOfAnUnknownHierarchyIsAskedFor) {
     pass(*a, load(kPersistent), response().handle(kObject0));
-    pass(*b, load(kPersistent), response().handle(kObject1));
+    EXPECT_EQ(exchange(*b, load(kPersistent), load(kPersistent), response().handle(kObject1)),
+              response().handle(kObject0));
     child.expect(clear(), response());
     expectProbe(kObject0, 0x910);
     expectProbe(kObject1, 0x09A);

@@ -32,6 +32,7 @@ class Client {
     }
     Packet finish() {
         EXPECT_TRUE(space.wait(kBlock));
+        space.fetched();
         return response();
     }
     Packet send(const Packet& command) {
@@ -85,14 +86,12 @@ class SpaceTest : public testing::Test {
 
     /// True if the space knows the handle: ContextSave of it reaches the child, which refuses.
     bool owns(Client& client, TPM2_HANDLE handle, TPM2_HANDLE physical) {
-        const size_t before = child.commands.size();
         const Packet refusal = response(TPM2_RC_CONTEXT_GAP);
         child.serve([&](const Packet& command) {
             return command == contextSave(physical) ? refusal : acceptable();
         });
         const bool reached = client.send(contextSave(handle)) == refusal;
         child.serve(nullptr);
-        EXPECT_EQ(child.commands.size(), before + 1);
         return reached;
     }
 

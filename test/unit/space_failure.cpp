@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Unit test of space/space: what a private TPM could never say, and what comes at the wrong time.
+// Always holds: a failure costs its own command and nothing of any other space.
+#include "unit/space_test.h"
+
+namespace spaces::test {
+namespace {
+
+/// What the layer says of itself: layer 11 and the base of what the child said.
+Packet own(TSS2_RC base) { return response(0xB0000 | base); }
+
+class Failure : public SpaceTest {
+  protected:
+    Failure() {
+        object(*b, kObject0);
+        object(*a, kObject1);
+        session(*a, kHmac0);
+    }
+    void expectUnharmed() {
+        EXPECT_TRUE(owns(*a, kObject0, kObject1));
+        EXPECT_TRUE(owns(*a, kHmac0, kHmac0));
+        EXPECT_TRUE(owns(*b, kObject0, kObject0));
+    }
+};
+
+TEST_F(Failure, ToTransmitIsAResponse) {
+    child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_IO_ERROR));
+    expectUnharmed();
+}
+
+TEST_F(Failure, ToReceiveIsAResponse) {
+    child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_NO_CONNECTION);
+    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_NO_CONNECTION));
+    expectUnharmed();
+}
+
+TEST_F(Failure, ToOpenIsAResponse) {
+    child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+    a->send(getRandom());
+    child.openCode = TSS2_TCTI_RC_NOT_PERMITTED;
+    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_NOT_PERMITTED));
+    EXPECT_EQ(b->send(getRandom()), own(TSS2_BASE_RC_NOT_PERMITTED));
+    child.openCode = TSS2_RC_SUCCESS;
+    expectUnharmed();
+}
+
+/// A response with the base code of TRY_AGAIN would be read as an invitation to call again.
+TEST_F(Failure, ToTransmitForNowIsNoInvitation) {
+    child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_TRY_AGAIN);
+    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_GENERAL_FAILURE));
+    child.expect(getRandom(), response()).receiveFails(TSS2_SYS_RC_LAYER | 9);
+    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_GENERAL_FAILURE));
+    child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_LAYER);
+    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_GENERAL_FAILURE));
+    expectUnharmed();
+}
+
+TEST_F(Failure, OfTheChildsResponseIsAResponse) {
+    for (const Packet& malformed :
+         {Packet(Bytes()), response().cut(9), response().size(99), response().tag(0x7777),
+          response().handle(kObject2).raw(Bytes(4090))}) {
+        child.expect(createPrimary(), malformed);
+        EXPECT_EQ(a->send(createPrimary()), own(TSS2_BASE_RC_MALFORMED_RESPONSE));
+    }
+    expectUnharmed();
+}
+
+TEST_F(Failure, CostsItsOwnCommandAlone) {
+    child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+    child.expect(readPublic(kObject0), response().tpm2b());
+    a->start(getRandom());
+    b->start(readPublic(kObject0));
+    EXPECT_EQ(b->finish(), response().tpm2b());
+    EXPECT_EQ(a->finish(), own(TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(child.opens, 2u);
+    expectUnharmed();
+}
+
+TEST_F(Failure, OfAnyCommandInBetweenIsAResponse) {
+    child.expect(probe(TPM2_CC_ReadPublic, {kObject0}), response())
+        .transmitFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(a->send(readPublic(kObject2)), own(TSS2_BASE_RC_IO_ERROR));
+    child.expect(probe(0x20000001), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(a->send(command(0x20000001)), own(TSS2_BASE_RC_IO_ERROR));
+    child.expect(probe(0x20000001), acceptable());
+    child.expect(getCapability(TPM2_CAP_COMMANDS, 0x20000001, 1), response().cut(5));
+    EXPECT_EQ(a->send(command(0x20000001)), own(TSS2_BASE_RC_MALFORMED_RESPONSE));
+    expectUnharmed();
+}
+
+TEST_F(Failure, BehindTheClientsResponseLeavesItAsItIs) {
+    child.expect(unseal(kPersistent, {{kHmac0}}), response(0x918));
+    child.expect(probe(TPM2_CC_ContextSave, {kObject0}), response())
+        .receiveFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(a->send(unseal(kPersistent, {{kHmac0}})), response(0x918));
+    // What could not be asked for is asked for after the next command.
+    child.expect(getRandom(), response());
+    child.expect(probe(TPM2_CC_ContextSave, {kObject0}), acceptable());
+    child.expect(probe(TPM2_CC_ContextSave, {kObject1}), acceptable());
+    EXPECT_EQ(b->send(getRandom()), response());
+    EXPECT_TRUE(owns(*a, kObject0, kObject1));
+    EXPECT_TRUE(owns(*b, kObject0, kObject0));
+}
+
+TEST_F(Failure, OfALocalityCostsNothingElse) {
+    child.localityCode = TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    child.expect(getRandom(), response());
+    a->start(getRandom());
+    EXPECT_EQ(b->space.setLocality(3), TSS2_RC_SUCCESS) << "the child is not free to be asked";
+    EXPECT_EQ(a->finish(), response());
+    EXPECT_EQ(b->send(getRandom()), own(TSS2_BASE_RC_NOT_IMPLEMENTED));
+    EXPECT_EQ(child.closes, 0u);
+}
+
+// ---- Waiting and cancelling
+
+TEST_F(Failure, NoneButTheResponseIsNotThereYet) {
+    child.expect(getRandom(), response().u8(1)).tryAgain(3);
+    a->start(getRandom());
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(a->space.wait(kNone));
+    EXPECT_TRUE(a->space.wait(kNone));
+    EXPECT_EQ(a->response(), response().u8(1));
+    EXPECT_TRUE(a->space.wait(kNone)) << "it stays there";
+    EXPECT_EQ(a->response(), response().u8(1));
+}
+
+TEST_F(Failure, NoneWhenSpacesAreInterleaved) {
+    child.expect(readPublic(kObject1), response().u8(1));
+    child.expect(readPublic(kObject0), response().u8(2));
+    a->start(readPublic(kObject0));
+    b->start(readPublic(kObject0));
+    EXPECT_EQ(b->finish(), response().u8(2));
+    EXPECT_EQ(a->finish(), response().u8(1));
+}
+
+TEST_F(Failure, CanceledInLineNothingWasSent) {
+    child.expect(getRandom(), response());
+    b->start(getRandom());
+    a->start(createPrimary());
+    EXPECT_EQ(a->space.cancel(), TSS2_RC_SUCCESS);
+    EXPECT_EQ(a->finish(), response(0x909));
+    EXPECT_EQ(b->finish(), response());
+    EXPECT_EQ(child.cancels, 0u);
+    EXPECT_EQ(a->space.cancel(), TSS2_RC_SUCCESS) << "nothing to cancel";
+    expectUnharmed();
+}
+
+TEST_F(Failure, CanceledWhileRunningTheResponseCounts) {
+    child.expect(createPrimary(), response(0x909));
+    a->start(createPrimary());
+    EXPECT_EQ(a->space.cancel(), TSS2_RC_SUCCESS);
+    EXPECT_EQ(a->finish(), response(0x909));
+    child.expect(createPrimary(), response().handle(kObject2));
+    a->start(createPrimary());
+    EXPECT_EQ(a->space.cancel(), TSS2_RC_SUCCESS);
+    EXPECT_EQ(a->finish(), response().handle(kObject1)) << "too late to cancel: it was made";
+    EXPECT_EQ(child.cancels, 2u);
+    EXPECT_TRUE(owns(*a, kObject1, kObject2));
+}
+
+// ---- Localities
+
+TEST_F(Failure, NoneAndEachSpaceHasItsLocality) {
+    EXPECT_EQ(a->space.setLocality(3), TSS2_RC_SUCCESS);
+    child.expect(getRandom(), response()).atLocality(0);
+    b->send(getRandom());
+    child.expect(getRandom(), response()).atLocality(3);
+    a->send(getRandom());
+    child.localityCode = TSS2_TCTI_RC_BAD_VALUE;
+    EXPECT_EQ(a->space.setLocality(9), TSS2_TCTI_RC_BAD_VALUE);
+    child.localityCode = TSS2_RC_SUCCESS;
+    child.expect(getRandom(), response()).atLocality(3);
+    a->send(getRandom());
+}
+
+}  // namespace
+}  // namespace spaces::test
