@@ -90,6 +90,10 @@ AC_DEFUN([SPACES_SANITIZER], [
             [*clang*], [],
             [*address*:*], [SANITIZER_PRELOAD=$($CXX -print-file-name=libasan.so)],
             [thread:*], [SANITIZER_PRELOAD=$($CXX -print-file-name=libtsan.so)])
+        # libtool links C++ libraries without the sanitizers' runtimes, and libasan has not all that
+        # the undefined behaviour sanitizer asks for.
+        AS_CASE(["$SANITIZER_PRELOAD: $1"],
+            [/*:*undefined*], [SANITIZER_PRELOAD="$SANITIZER_PRELOAD:$($CXX -print-file-name=libubsan.so)"])
         AC_MSG_CHECKING([whether programs with $spaces_sanitizer link])
         spaces_saved_cxx=$CXXFLAGS
         spaces_saved_ld=$LDFLAGS

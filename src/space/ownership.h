@@ -36,9 +36,9 @@ class Ownership {
 
     /// Makes sure that the next adoptObject() needs no memory. May throw std::bad_alloc.
     void reserveObject(Holding& owner);
-    /// Returns the virtual handle.
+    /// Returns the virtual handle; see Holding::add.
     TPM2_HANDLE adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy,
-                            size_t skip);
+                            size_t skip = 0);
     void removeObject(Holding& owner, TPM2_HANDLE handle);
 
     // Sessions.

@@ -234,10 +234,15 @@ TEST_F(Isolation, FlushedByAStranger) {
     makeObjects(a, 2);
     b.ok(createPrimary());
     Client::bare(shared).ok(flushContext(kFirst));
-    EXPECT_EQ(hex(rc(a.send(readPublic(kFirst)))), hex(0x910u));
-    EXPECT_EQ(handles(a, kFirst), Handles{kSecond});
+    if (capped()) {
+        // A's first has a context, so nothing is lost, whosever object the stranger flushed.
+        EXPECT_EQ(hex(rc(a.send(readPublic(kFirst)))), hex(0u));
+    } else {
+        EXPECT_EQ(hex(rc(a.send(readPublic(kFirst)))), hex(0x910u));
+        EXPECT_EQ(handles(a, kFirst), Handles{kSecond});
+        b.ok(readPublic(kFirst));
+    }
     a.ok(readPublic(kSecond));
-    b.ok(readPublic(kFirst));
 }
 
 // ---- Sixty-four sessions for everybody
@@ -270,7 +275,9 @@ TEST_F(Isolation, SixtyFourSessionsWithThreeLoaded) {
     startAndSave(a, 31);
     startAndSave(own, 61);
     for (int i = 0; i < 3; i++) both(startAuthSession());
-    EXPECT_EQ(hex(bothCode(startAuthSession())), hex(0x903u));
+    // With room for more loaded ones, the next is one more than there can be at all.
+    EXPECT_EQ(hex(rc(a.send(startAuthSession()))), hex(swapping() ? 0x905u : 0x903u));
+    EXPECT_EQ(hex(rc(own.send(startAuthSession()))), hex(0x903u));
     const Handles loaded = handles(a, kLoaded);
     EXPECT_EQ(loaded.size(), 3u);
     EXPECT_EQ(handles(a, kSaved).size(), 31u);

@@ -53,6 +53,13 @@ Command with(Command command, TPM2_HANDLE session,
     return command.noAuth().session(session, {}, attributes);
 }
 
+/** The last command with this code. */
+Bytes lastOf(const std::vector<Bytes>& commands, TPM2_CC code) {
+    for (size_t i = commands.size(); i-- > 0;)
+        if (rc(commands[i]) == code) return commands[i];  // it is where a response code is
+    throw std::out_of_range("the TPM got no such command");
+}
+
 class Isolation : public testing::Test {
   protected:
     void TearDown() override {
@@ -334,7 +341,8 @@ TEST_F(Isolation, ContinueSessionZeroObjectMemory) {
         codes.push_back(rc(client.send(command)));
         return codes;
     };
-    expectCodes(b, alone, run, {0x902, 0, 0x918});
+    EXPECT_EQ(run(b), swapping() ? (Codes{0, 0x918, 0x918}) : (Codes{0x902, 0, 0x918}));
+    EXPECT_EQ(run(alone), (Codes{0x902, 0, 0x918}));
 }
 
 TEST_F(Isolation, ContinueSessionZeroAuthUnavailable) {
@@ -378,11 +386,16 @@ TEST_F(Isolation, CloseFlushes) {
     a.ok(hashSequenceStart());
     a.ok(startAuthSession());
     a.ok(startAuthSession(TPM2_SE_POLICY));
-    ASSERT_EQ(residue(sim),
-              "transient 0x80000000, transient 0x80000001, transient 0x80000002, "
-              "loaded session 0x2000000, loaded session 0x2000001, loaded session 0x3000002");
+    if (!capped()) {
+        ASSERT_EQ(residue(sim),
+                  "transient 0x80000000, transient 0x80000001, transient 0x80000002, "
+                  "loaded session 0x2000000, loaded session 0x2000001, loaded session 0x3000002");
+    }
     a.close();
-    EXPECT_EQ(residue(sim), "loaded session " + hex(ofB));
+    if (!capped()) {
+        EXPECT_EQ(residue(sim), "loaded session " + hex(ofB));
+    }
+    EXPECT_EQ(handles(b, kHmac), Handles{ofB});
     b.ok(with(createPrimary(), ofB));
 }
 
@@ -480,10 +493,12 @@ TEST_F(Isolation, SizeQuery) {
     EXPECT_EQ(handles(b, kFirst), (Handles{kFirst, kSecond}));
     const TPM2_HANDLE session = make(startAuthSession());
     EXPECT_EQ(handles(b, kHmac), Handles{session});
-    EXPECT_EQ(residue(sim),
-              "transient 0x80000000, transient 0x80000001, transient 0x80000002, "
-              "loaded session " +
-                  hex(session));
+    if (!capped()) {
+        EXPECT_EQ(residue(sim),
+                  "transient 0x80000000, transient 0x80000001, transient 0x80000002, "
+                  "loaded session " +
+                      hex(session));
+    }
 }
 
 // ---- GetCapability(HANDLES)
@@ -603,33 +618,45 @@ TEST_F(Isolation, EventSequenceComplete) {
     a.ok(readPublic(kFirst));
 }
 
-// ---- Slots are shared by nature: a space without swapping is out of them as soon as the TPM is
+// ---- Slots are shared by nature: a space without swapping is out of them as soon as the TPM is,
+// one with swapping never is.  It is answered what a client alone is that has none of A's objects.
 
 /** Takes all three slots, or as many as there still are. */
 void fill(Client& client, int objects = 3) {
     for (int i = 0; i < objects; i++) client.ok(createPrimary());
 }
 
+/** What A's objects leave B of the TPM's slots decides what the client alone has to have. */
+void fillAs(Client& alone, int ofA, int ofB) { fill(alone, swapping() ? ofB : ofA + ofB); }
+
+/** The answer to a command that needs a slot when the TPM has none. */
+std::string full() { return swapping() ? "success" : error(0x902); }
+
 TEST_F(Isolation, ObjectMemory) {
     fill(a);
-    fill(alone);
+    fillAs(alone, 3, 0);
     for (const Command& command : {createPrimary(), hashSequenceStart(), loadExternalEcc()}) {
         const size_t mark = sim.commandCount();
-        EXPECT_EQ(answer(command), error(0x902));
-        EXPECT_EQ(sim.commandCodes(mark), std::vector<TPM2_CC>{command.code()}) << "sent once";
+        EXPECT_EQ(answer(command), full());
+        if (!swapping()) {
+            EXPECT_EQ(sim.commandCodes(mark), std::vector<TPM2_CC>{command.code()}) << "sent once";
+        }
     }
-    EXPECT_EQ(handles(b, kFirst), Handles{});
+    EXPECT_EQ(handles(b, kFirst), handles(alone, swapping() ? kFirst : kThird + 1));
+    EXPECT_EQ(handles(a, kFirst), (Handles{kFirst, kSecond, kThird}));
 }
 
 TEST_F(Isolation, ObjectMemoryForScratchSpace) {
     fill(a, 2);
     fill(b, 1);
-    fill(alone);
+    fillAs(alone, 2, 1);
     const size_t mark = sim.commandCount();
-    EXPECT_EQ(answer(create(kFirst)), error(0x902));  // it returns no handle but needs a slot
-    EXPECT_EQ(sim.commandCodes(mark), std::vector<TPM2_CC>{TPM2_CC_Create}) << "sent once";
+    EXPECT_EQ(answer(create(kFirst)), full());  // it returns no handle but needs a slot
+    if (!swapping()) {
+        EXPECT_EQ(sim.commandCodes(mark), std::vector<TPM2_CC>{TPM2_CC_Create}) << "sent once";
+        alone.ok(flushContext(kThird));
+    }
     a.ok(flushContext(kFirst));
-    alone.ok(flushContext(kThird));
     EXPECT_EQ(answer(create(kFirst)), "success");
 }
 
@@ -638,12 +665,14 @@ TEST_F(Isolation, ObjectMemoryThenTheSameBytes) {
     // A session key, so the HMAC is one.  The nonces do not roll when a command fails.
     Session session = Session::start(b, {.bind = TPM2_RH_OWNER});
     const size_t mark = sim.commandCount();
-    EXPECT_EQ(rc(session.authorize(b, createPrimary(TPM2_RH_NULL))), 0x902u);
-    const Bytes command = sim.commands(mark).at(0);
-    EXPECT_EQ(rc(b.send(command)), 0x902u);
-    a.ok(flushContext(kFirst));
-    EXPECT_EQ(rc(b.send(command)), 0u);
-    EXPECT_EQ(sim.commandCount(), mark + 4);
+    EXPECT_EQ(rc(session.authorize(b, createPrimary(TPM2_RH_NULL))), unlessSwapping(0x902));
+    const Bytes command = lastOf(sim.commands(mark), TPM2_CC_CreatePrimary);
+    if (!swapping()) {
+        EXPECT_EQ(rc(b.send(command)), 0x902u);
+        a.ok(flushContext(kFirst));
+        EXPECT_EQ(rc(b.send(command)), 0u);
+        EXPECT_EQ(sim.commandCount(), mark + 4);
+    }
     EXPECT_EQ(handles(b, kFirst), Handles{kFirst});
     EXPECT_EQ(rc(b.send(flushContext(kFirst))), 0u);
     EXPECT_EQ(rc(b.send(command)), 0x9A2u);  // now they have
@@ -657,21 +686,22 @@ TEST_F(Isolation, PersistentUnderPressure) {
     EXPECT_EQ(answer(readPublic(kUndefined)), error(0x18B));
 
     fill(a);
-    fill(alone);
-    EXPECT_EQ(answer(readPublic(kPersistent)), error(0x902));
-    EXPECT_EQ(answer(readPublic(kUndefined)), error(0x902));
+    fillAs(alone, 3, 0);
+    EXPECT_EQ(answer(readPublic(kPersistent)), full());
+    EXPECT_EQ(answer(readPublic(kUndefined)), error(swapping() ? 0x18B : 0x902));
 
     a.ok(flushContext(kFirst));
-    alone.ok(flushContext(kFirst));
+    if (!swapping()) alone.ok(flushContext(kFirst));
     EXPECT_EQ(answer(readPublic(kPersistent)), "success");
     EXPECT_EQ(answer(readPublic(kUndefined)), error(0x18B));
 
+    // Objects of its own fill a TPM up as well, but one that swaps.
     a.ok(flushContext(kSecond));
     a.ok(flushContext(kThird));
     fill(b);
-    fill(alone, 1);
-    EXPECT_EQ(answer(readPublic(kPersistent)), error(0x902));
-    EXPECT_EQ(answer(readPublic(kUndefined)), error(0x902));
+    fillAs(alone, 1, 0);
+    EXPECT_EQ(answer(readPublic(kPersistent)), full());
+    EXPECT_EQ(answer(readPublic(kUndefined)), error(swapping() ? 0x18B : 0x902));
 }
 
 }  // namespace

@@ -116,6 +116,14 @@ TSS2_TCTI_CONTEXT *Client::release() { return std::exchange(context_, nullptr); 
 
 bool swapping() { return optionsOfTheRun().find("swap=on") != std::string::npos; }
 
+TPM2_RC unlessSwapping(TPM2_RC warning) { return swapping() ? TPM2_RC_SUCCESS : warning; }
+
+bool capped() {
+    const std::string options = optionsOfTheRun();
+    return options.find("objects=") != std::string::npos ||
+           options.find("sessions=") != std::string::npos;
+}
+
 std::vector<TPM2_HANDLE> handles(Client &client, TPM2_HANDLE first) {
     std::vector<TPM2_HANDLE> all;
     for (;;) {

@@ -79,9 +79,16 @@ class Client {
     TSS2_TCTI_CONTEXT *context_ = nullptr;
 };
 
-/** Whether spaces swap in this run: then memory warnings do not come where a TPM has no slot left,
- *  since a TPM with enough of them would not give any. */
+/** Whether spaces swap in this run: then nobody's objects and sessions take slots away from others,
+ *  as on a TPM that has enough of them. */
 bool swapping();
+
+/** The code of a warning that the TPM is full; in a run that swaps, 0. */
+TPM2_RC unlessSwapping(TPM2_RC warning);
+
+/** Whether spaces use only some of the TPM's slots in this run, so that what is in the TPM itself
+ *  cannot be said. */
+bool capped();
 
 /** All handles from `first` (its type: 0x80000000, 0x81000000, 0x02000000 loaded sessions,
  *  0x03000000 saved sessions, which a TPM lists as 0x02xxxxxx, 0x01000000 NV) that the client sees,

@@ -87,14 +87,14 @@ TEST(Policy, OneLongRestDoesNotSpoilAHabit) {
     EXPECT_EQ(victimOf(items.policy, {&items.hot, &items.cold[3]}), 1u);
 }
 
+// The just used one would leave, but for its price.
 TEST(Policy, AmongEqualHabitsTheCheaperLeaves) {
     Policy policy;
-    Use dear, cheap, other;
-    for (int i = 0; i < 60; i++) policy.used(i % 3 == 0 ? cheap : i % 3 == 1 ? dear : other);
-    std::array<Policy::Candidate, 2> candidates{{{&dear, 2}, {&cheap, 2}}};
-    EXPECT_EQ(policy.victim(candidates), 0u);
-    candidates[0].cost = 5;
-    EXPECT_EQ(policy.victim(candidates), 1u);
+    std::array<Use, 6> items;
+    for (int i = 0; i < 60; i++) policy.used(items[i % 6]);
+    EXPECT_EQ(victimOf(policy, {&items[5], &items[4]}), 0u);
+    EXPECT_EQ(policy.victim(std::array<Policy::Candidate, 2>{{{&items[5], 3}, {&items[4], 2}}}),
+              1u);
 }
 
 TEST(Policy, TheChoiceDoesNotDependOnWhereItemsAre) {
