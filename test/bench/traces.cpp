@@ -28,7 +28,7 @@ class Builder {
     bool full() const { return trace_.steps.size() >= commands_; }
     size_t below(size_t n) { return engine_() % n; }
     bool chance(double p) { return uniform() < p; }
-    double uniform() { return engine_() / 4294967296.0; }
+    double uniform() { return static_cast<double>(engine_()) / 4294967296.0; }
 
     int create(Kind kind = Kind::Object, int parent = kNone, unsigned space = 0) {
         trace_.items.push_back({kind, space});
@@ -60,7 +60,8 @@ class Builder {
     Source zipf(Items items, double s = 1) {
         std::vector<double> sum;
         double total = 0;
-        for (size_t k = 0; k < items.size(); k++) sum.push_back(total += std::pow(k + 1.0, -s));
+        for (double rank = 1; sum.size() < items.size(); rank++)
+            sum.push_back(total += std::pow(rank, -s));
         return [this, items = std::move(items), sum = std::move(sum), total] {
             auto at = std::upper_bound(sum.begin(), sum.end(), uniform() * total) - sum.begin();
             return items[std::min<size_t>(at, items.size() - 1)];
@@ -153,14 +154,14 @@ void parentBetween(Builder& b, size_t children, bool random) {
 /// flushes it.
 void loadUseFlush(Builder& b, size_t spaces) {
     Items parents;
-    for (size_t i = 0; i < spaces; i++) parents.push_back(b.create(Kind::Object, kNone, i));
+    for (unsigned i = 0; i < spaces; i++) parents.push_back(b.create(Kind::Object, kNone, i));
     struct Turn {
         int child = kNone;
         size_t left = 0;
     };
     std::vector<Turn> turns(spaces);
     while (!b.full()) {
-        size_t i = b.below(spaces);
+        auto i = static_cast<unsigned>(b.below(spaces));
         if (turns[i].child == kNone) {
             turns[i] = {b.create(Kind::Object, parents[i], i), 1 + b.below(4)};
         } else if (turns[i].left-- > 0) {
@@ -309,12 +310,15 @@ std::vector<std::pair<std::string, Make>> recipes() {
     std::vector<std::pair<std::string, Make>> all;
     auto add = [&](std::string name, Make make) { all.emplace_back(std::move(name), make); };
     auto count = [](size_t n) { return std::to_string(n); };
-    for (auto [kind, word] : {std::pair{Kind::Object, "objects"}, {Kind::Session, "sessions"}}) {
+    auto many = [](size_t n, std::string word) {
+        return std::to_string(n) + " " + word + (n == 1 ? "" : "s");
+    };
+    for (auto [kind, word] : {std::pair{Kind::Object, "object"}, {Kind::Session, "session"}}) {
         for (size_t n : {1, 2, 3, 4, 5, 8, 16})
-            add(count(n) + " " + word + " in turn", [=](Builder& b) { cyclic(b, n, kind); });
+            add(many(n, word) + " in turn", [=](Builder& b) { cyclic(b, n, kind); });
         for (size_t n : {8, 16, 64}) {
             if (kind == Kind::Session && n > 16) continue;  // a TPM has 64 in all
-            add(count(n) + " " + word + ", Zipf", [=](Builder& b) { zipf(b, n, kind); });
+            add(many(n, word) + ", Zipf", [=](Builder& b) { zipf(b, n, kind); });
         }
     }
     for (size_t n : {4, 8}) add(count(n) + " objects, all alike", [=](Builder& b) { alike(b, n); });
@@ -332,7 +336,7 @@ std::vector<std::pair<std::string, Make>> recipes() {
             [=](Builder& b) { parentBetween(b, n, false); });
     add("a parent between 8 children, Zipf", [](Builder& b) { parentBetween(b, 8, true); });
     for (size_t n : {1, 2, 4})
-        add("load, use, flush in " + count(n) + " spaces", [=](Builder& b) { loadUseFlush(b, n); });
+        add("load, use, flush in " + many(n, "space"), [=](Builder& b) { loadUseFlush(b, n); });
     add("pairs: 1 key, 6 objects in turn", [](Builder& b) { pairs(b, 1, 6); });
     add("pairs: 2 keys, 6 objects in turn", [](Builder& b) { pairs(b, 2, 6); });
 

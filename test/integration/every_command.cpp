@@ -170,6 +170,7 @@ void objects(Commands& all, const Belongings& own) {
     all.push_back(readPublic(kParent));
     all.push_back(readPublic(kPersistent));
     all.push_back(readPublic(kKey).session(kHmacSession, {}, 0x81));
+    all.push_back(readPublic(kParent).session(kHmacSession, {}, 0));
     all.push_back(
         with(TPM2_CC_ActivateCredential, {kKey, kParent}, 2).tpm2b(kDigest).tpm2b(point()));
     all.push_back(with(TPM2_CC_MakeCredential, {kParent}, 0).tpm2b(kDigest).tpm2b(kDigest));
@@ -192,6 +193,7 @@ void objects(Commands& all, const Belongings& own) {
     all.push_back(contextLoad(own.keyContext));
     all.push_back(contextLoad(own.sessionContext));
     all.push_back(flushContext(kKey));
+    all.push_back(flushContext(0x80000002));
     all.push_back(flushContext(kHmacSession));
     all.push_back(flushContext(kSavedSession));
 }
@@ -215,9 +217,10 @@ void cryptography(Commands& all) {
     all.push_back(hmac(kKey, "data"));
     all.push_back(hmacStart(kKey));
     all.push_back(hashSequenceStart());
-    all.push_back(sequenceUpdate(kKey, "data"));
-    all.push_back(sequenceComplete(kKey, "data"));
-    all.push_back(eventSequenceComplete(kPcr, kKey, "data"));
+    all.push_back(hashSequenceStart("", TPM2_ALG_NULL));
+    all.push_back(sequenceUpdate(kSequence, "data"));
+    all.push_back(sequenceComplete(kSequence, "data"));
+    all.push_back(eventSequenceComplete(kPcr, kSequence, "data"));
     all.push_back(Command(TPM2_CC_Hash).tpm2b("data").u16(TPM2_ALG_SHA256).u32(TPM2_RH_NULL));
     all.push_back(with(TPM2_CC_RSA_Encrypt, {kKey}, 0).tpm2b(kDigest).u16(TPM2_ALG_NULL).tpm2b());
     all.push_back(with(TPM2_CC_RSA_Decrypt, {kKey}, 1).tpm2b(kDigest).u16(TPM2_ALG_NULL).tpm2b());
@@ -256,6 +259,7 @@ void sessionsAndPolicies(Commands& all) {
     all.push_back(startAuthSession(TPM2_SE_TRIAL, kKey));
     all.push_back(policyRestart(kPolicySession));
     all.push_back(policyGetDigest(kPolicySession));
+    all.push_back(policyGetDigest(kPolicySession).session(kHmacSession, {}, 0));
     all.push_back(policyCommandCode(kPolicySession, TPM2_CC_Sign));
     all.push_back(policyAuthValue(kPolicySession));
     all.push_back(policyPassword(kPolicySession));

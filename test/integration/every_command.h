@@ -17,6 +17,7 @@ namespace spaces::test {
 
 constexpr TPM2_HANDLE kParent = 0x80000000;         ///< eccStorage()
 constexpr TPM2_HANDLE kKey = 0x80000001;            ///< eccSigning()
+constexpr TPM2_HANDLE kSequence = kKey;             ///< hashSequenceStart(), in the key's place
 constexpr TPM2_HANDLE kHmacSession = 0x02000000;    ///< unbound, unsalted
 constexpr TPM2_HANDLE kSavedSession = 0x02000001;   ///< saved by the client, as below
 constexpr TPM2_HANDLE kPolicySession = 0x03000002;  ///< fresh

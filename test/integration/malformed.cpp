@@ -20,6 +20,7 @@ namespace spaces::test {
 namespace {
 
 using Random = std::mt19937_64;
+using Second = Layout::Second;
 
 size_t below(Random& random, size_t limit) { return random() % limit; }
 bool chance(Random& random, size_t oneIn) { return below(random, oneIn) == 0; }
@@ -90,9 +91,9 @@ TPM2_HANDLE anySession(Random& random) {
 }
 
 Command::Authorization anyAuthorization(Random& random) {
-    static const std::vector<uint8_t> attributes = {0x00, 0x01, 0x01, 0x01, 0x81, 0x83, 0x85,
+    static const std::vector<uint8_t> attributes = {0x00, 0x00, 0x01, 0x01, 0x81, 0x83, 0x85,
                                                     0x21, 0x41, 0x61, 0x80, 0x18, 0xFF};
-    static const std::vector<size_t> lengths = {0, 0, 0, 0, 16, 20, 32, 64, 65};
+    static const std::vector<size_t> lengths = {0, 0, 0, 0, 0, 0, 0, 0, 16, 20, 32, 64, 65};
     Command::Authorization entry{anySession(random), {}, oneOf(random, attributes), {}};
     entry.nonce.resize(oneOf(random, lengths));
     entry.hmac.resize(oneOf(random, lengths));
@@ -188,24 +189,30 @@ bool saysMalformed(TPM2_RC code) {
     return base == TPM2_RC_INSUFFICIENT || code == TPM2_RC_SIZE || base == TPM2_RC_RESERVED_BITS;
 }
 
-TEST(Malformed, WellFormed) {
-    Twins twins({.key = true, .policySession = true, .neighbourFirst = true});
-    const size_t count = twins.forSpace().size();
+/** How many of all commands succeed on TPMs that are furnished like this. */
+size_t sendEveryCommand(const Layout& layout) {
+    Twins twins(layout);
     size_t succeeded = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < twins.forSpace().size(); i++) {
         twins.furnish();
         const Command command = twins.forSpace()[i];
-        ASSERT_TRUE(twins.compare(command, twins.forAlone()[i]));
+        EXPECT_TRUE(twins.compare(command, twins.forAlone()[i]));
         EXPECT_FALSE(saysMalformed(twins.aloneAnswered()))
             << hex(command) << " " << hex(twins.aloneAnswered());
         if (twins.aloneAnswered() == TPM2_RC_SUCCESS) succeeded++;
         twins.settle(command, true);
     }
-    EXPECT_GT(succeeded, count / 2);
+    return succeeded;
+}
+
+TEST(Malformed, WellFormed) {
+    const size_t half = everyCommand({}).size() / 2;
+    EXPECT_GT(sendEveryCommand({.second = Second::key, .neighbourFirst = true}), half);
+    EXPECT_GT(sendEveryCommand({.second = Second::sequence, .neighbourFirst = false}), half / 2);
 }
 
 TEST(Malformed, Truncated) {
-    Twins twins({.key = true, .policySession = true, .neighbourFirst = false});
+    Twins twins({.second = Second::key, .policySession = true, .neighbourFirst = false});
     const size_t count = twins.forSpace().size();
     for (size_t i = 0; i < count; i++) {
         const size_t size = twins.forSpace()[i].build().size();
@@ -220,9 +227,10 @@ TEST(Malformed, Truncated) {
 
 // The largest command that a TPM takes, and larger ones; 0x1234 is no tag.
 TEST(Malformed, TooLarge) {
-    Twins twins({.key = true, .policySession = true, .neighbourFirst = true});
+    Twins twins({.second = Second::key, .policySession = true, .neighbourFirst = true});
     for (size_t size : {4095, 4096, 4097, 5000}) {
-        for (Command command : {readPublic(kParent), readPublic(0x80000002), flushContext(kKey)}) {
+        for (Command command : {readPublic(kParent), readPublic(0x80000002), flushContext(kKey),
+                                flushContext(0x80000002)}) {
             command.truncate(size);
             EXPECT_TRUE(twins.compare(command, command)) << size;
             command.tag(0x1234);
@@ -247,9 +255,10 @@ TEST(Malformed, Varied) {
                             static_cast<uint32_t>(round)};
         Random random(mixed);
         if (round % roundsInOneTpm == 0) {
-            const Layout layout{.key = chance(random, 2),
-                                .policySession = chance(random, 2),
-                                .neighbourFirst = chance(random, 2)};
+            const Layout layout{
+                .second = oneOf<Second>(random, {Second::nothing, Second::key, Second::sequence}),
+                .policySession = chance(random, 2),
+                .neighbourFirst = chance(random, 2)};
             if (twins) {
                 ASSERT_TRUE(twins->stillAlike());
                 twins->rebuild(layout);

@@ -180,7 +180,7 @@ TEST_F(Processes, SavedObjectsAreLoadedElsewhere) {
 // Nobody flushes for a process that was killed.  The next space does not see what it left, but the
 // slots are taken.  A space that swaps can move its own things only: its session, here.
 TEST_F(Processes, KilledProcessLeavesThings) {
-    Remote killed(conf);
+    Remote killed(Client::libraryPath() + ":" + sim.conf());  // its things are where it put them
     for (const char* unique : {"1", "2", "3"})
         killed.ok(createPrimary(TPM2_RH_OWNER, eccStorage(unique)));
     killed.ok(startAuthSession());

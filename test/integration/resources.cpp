@@ -421,6 +421,14 @@ TEST_F(Isolation, CommandAuditOfContextSave) {
     const Bytes nameOfB = primaryName(b.ok(createPrimary(TPM2_RH_NULL)));
     const Bytes nameOfA = primaryName(a.ok(createPrimary()));
     const Bytes start = auditCommand(a, TPM2_CC_ContextSave);
+    if (capped()) {
+        // Swapping saves, and the TPM audits that like everything else.
+        b.ok(hashSequenceStart());
+        a.ok(createPrimary());
+        b.ok(readPublic(kFirst));
+        EXPECT_NE(hex(commandAuditDigest(a)), hex(start));
+        return;
+    }
 
     // Isolation itself saves nothing: not when a space opens, probes, or closes.
     Client c = Client::space(shared);
@@ -443,6 +451,11 @@ TEST_F(Isolation, CommandAuditOfFlushContext) {
     b.ok(createPrimary(TPM2_RH_NULL));
     const Bytes start = auditCommand(a, TPM2_CC_FlushContext);
     b.close();
+    if (capped()) {
+        // What is not in the TPM needs no FlushContext.
+        EXPECT_NE(hex(commandAuditDigest(a)), hex(start));
+        return;
+    }
     const Bytes header = {0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0};
     Bytes expected = extended(start, flushContext(kFirst), {}, header);
     expected = extended(expected, flushContext(kSecond), {}, header);

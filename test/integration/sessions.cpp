@@ -180,9 +180,11 @@ TEST_F(Isolation, AuditedGetCapability) {
     Cursor list = parameters(response);
     EXPECT_EQ(list.u8(), 0);
     EXPECT_EQ(hex(list.u32()), hex(TPM2_CAP_HANDLES));
-    EXPECT_EQ(list.u32(), 2u);
-    EXPECT_EQ(hex(list.u32()), hex(kFirst));
-    EXPECT_EQ(hex(list.u32()), hex(kSecond));
+    if (!capped()) {
+        EXPECT_EQ(list.u32(), 2u);
+        EXPECT_EQ(hex(list.u32()), hex(kFirst));
+        EXPECT_EQ(hex(list.u32()), hex(kSecond));
+    }
     log.add(command, {}, response);
     EXPECT_EQ(hex(attested(a, session.handle()).digest), hex(log.digest()));
     EXPECT_EQ(handles(a, kFirst), Handles{kFirst});

@@ -89,6 +89,9 @@ Bytes extended(const Bytes& digest, TPM2_CC policyCommand, const Bytes& argument
     return sha256(input);
 }
 
+constexpr size_t kSleepers = 2;
+constexpr size_t kAwake = SoakSpace::kSessions - kSleepers;
+
 const Bytes kUnsealCode = {0, 0, 1, 0x5E};
 
 const Bytes& unsealPolicy() {
@@ -111,8 +114,9 @@ SoakSpace::SoakSpace(const Simulator& sim, uint64_t seed)
     : random_(seed), client_(Client::space(sim, "swap=on")) {}
 
 void SoakSpace::fill() {
+    makeSleepers();
     while (objects_.size() < kObjects) makeObject();
-    while (sessions_.size() + savedSessions_.size() < kSessions) startSession();
+    while (sessions_.size() + savedSessions_.size() < kAwake) startSession();
 }
 
 void SoakSpace::step() {
@@ -165,11 +169,11 @@ void SoakSpace::finish(bool emptyFirst) {
         at = next;
     }
     while (!savedSessions_.empty()) flushSavedSession();
+    wakeSleepers();
     if (emptyFirst) {
         while (!objects_.empty()) flushObject();
         while (!sessions_.empty()) flushSession();
     }
-    checkLists();
     client_.close();
 }
 
@@ -451,8 +455,38 @@ void SoakSpace::loadObject() {
 
 // ---- Sessions -----------------------------------------------------------------------------------
 
+/// A policy session after PolicyAuthValue.
+SoakSpace::Session SoakSpace::startPolicy() {
+    doing_ = "a policy session to be left alone";
+    Session made;
+    made.type = TPM2_SE_POLICY;
+    made.session = spaces::test::Session::start(client_, made.type);
+    client_.ok(policyAuthValue(made.session.handle()));
+    made.digest = extended(made.digest, TPM2_CC_PolicyAuthValue);
+    return made;
+}
+
+void SoakSpace::makeSleepers() {
+    idle_ = startPolicy();
+    sleeper_ = startPolicy();
+    sleeperContext_ = context(client_.ok(contextSave(sleeper_.session.handle())));
+}
+
+void SoakSpace::wakeSleepers() {
+    const TPM2_HANDLE sleeper = sleeper_.session.handle();
+    doing_ = "ContextLoad of the session that slept, " + hex(sleeper);
+    same(handle(client_.ok(contextLoad(sleeperContext_))), sleeper, "the loaded session's handle");
+    for (const Session& session : {sleeper_, idle_}) {
+        doing_ = "a session that was left alone, " + hex(session.session.handle());
+        const Bytes digest =
+            parameters(client_.ok(policyGetDigest(session.session.handle()))).tpm2b();
+        same(digest, session.digest, "the digest");
+        client_.ok(flushContext(session.session.handle()));
+    }
+}
+
 void SoakSpace::startSession() {
-    if (sessions_.size() + savedSessions_.size() >= kSessions) return;
+    if (sessions_.size() + savedSessions_.size() >= kAwake) return;
     spaces::test::Session::Options options;
     static constexpr TPM2_SE types[] = {TPM2_SE_HMAC, TPM2_SE_HMAC, TPM2_SE_POLICY, TPM2_SE_POLICY,
                                         TPM2_SE_TRIAL};
@@ -592,9 +626,10 @@ void SoakSpace::checkLists() {
     const auto byIndex = [](TPM2_HANDLE a, TPM2_HANDLE b) { return indexOf(a) < indexOf(b); };
     expected.clear();
     for (const auto& [handle, session] : sessions_) expected.push_back(handle);
+    expected.push_back(idle_.session.handle());
     std::sort(expected.begin(), expected.end(), byIndex);
     same(handles(client_, TPM2_LOADED_SESSION_FIRST), expected, "loaded sessions");
-    expected.clear();
+    expected = {TPM2_HMAC_SESSION_FIRST + indexOf(sleeper_.session.handle())};
     for (const auto& [saved, session] : savedSessions_)
         expected.push_back(TPM2_HMAC_SESSION_FIRST + indexOf(session.session.handle()));
     std::sort(expected.begin(), expected.end(), byIndex);

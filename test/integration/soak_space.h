@@ -23,7 +23,8 @@ class SoakSpace {
 
     SoakSpace(const spaces::test::Simulator& sim, uint64_t seed);
 
-    /// Makes objects and sessions until there are as many as it may hold.
+    /// Makes objects and sessions until there are as many as it may hold. Two of the sessions are
+    /// left alone until the end: in a long soak the context gap catches up with them.
     void fill();
 
     /// One random thing, one or a few commands.
@@ -63,12 +64,12 @@ class SoakSpace {
     };
     using Objects = std::map<TPM2_HANDLE, Object>;
     struct Session {
-        spaces::test::Session session;
-        TPM2_SE type;
-        bool bound;
-        bool symmetric;
-        Bytes digest;
-        bool commandCode;  // PolicyCommandCode was applied
+        spaces::test::Session session = {};
+        TPM2_SE type = TPM2_SE_HMAC;
+        bool bound = false;
+        bool symmetric = false;
+        Bytes digest = Bytes(32);
+        bool commandCode = false;  // PolicyCommandCode was applied
         bool isPolicy() const { return type != TPM2_SE_HMAC; }
         void restart();
     };
@@ -117,6 +118,9 @@ class SoakSpace {
     void loadObject();
 
     // Sessions.
+    Session startPolicy();
+    void makeSleepers();
+    void wakeSleepers();
     void startSession();
     void flushSession();
     void usePolicy();
@@ -136,6 +140,9 @@ class SoakSpace {
     std::vector<std::pair<Bytes, Object>> savedObjects_;    // contexts stay good
     std::vector<std::pair<Bytes, Session>> savedSessions_;  // contexts are good for once
     Bytes staleContext_;                                    // of a session that was loaded since
+    Session sleeper_;  // saved at the start and loaded at the end
+    Bytes sleeperContext_;
+    Session idle_;  // not saved, and not used until the end
     Bytes awaitedName_;
     std::string doing_;
 };

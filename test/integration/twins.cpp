@@ -254,7 +254,8 @@ void Twins::furnish() {
         Belongings& belongings = tenants_->belongings[twin];
         vacate(client);
         client.ok(contextLoad(belongings.parentContext));
-        if (layout_.key) client.ok(contextLoad(belongings.keyContext));
+        if (layout_.second == Layout::Second::key) client.ok(contextLoad(belongings.keyContext));
+        if (layout_.second == Layout::Second::sequence) client.ok(hashSequenceStart());
         client.ok(startAuthSession());
         const TPM2_HANDLE saved = handle(client.ok(startAuthSession()));
         belongings.sessionContext = context(client.ok(contextSave(saved)));

@@ -22,9 +22,10 @@ namespace spaces::test {
 
 /** How a pair of twins is furnished. */
 struct Layout {
-    bool key = true;             ///< with kKey, which leaves no slot for another object
-    bool policySession = true;   ///< with kPolicySession, which leaves none for another session
-    bool neighbourFirst = true;  ///< the neighbour's object has the lowest slot
+    enum class Second { nothing, key, sequence };
+    Second second = Second::key;  ///< beside kParent; it leaves no slot for another object
+    bool policySession = true;    ///< with kPolicySession, which leaves none for another session
+    bool neighbourFirst = true;   ///< the neighbour's object has the lowest slot
 };
 
 class Twins {

@@ -22,6 +22,10 @@ Bytes aesCfb(const Bytes &key, const Bytes &iv, const Bytes &data, bool encrypt)
 
 Bytes randomBytes(size_t count);
 
+/** The generator of NIST P-256: a public key to be had without any computing. */
+Bytes p256GeneratorX();
+Bytes p256GeneratorY();
+
 }  // namespace spaces::test
 
 #endif

@@ -67,6 +67,22 @@ void cryptFirstParameter(Bytes &parameters, const Bytes &key, const Bytes &nonce
     std::copy(changed.begin(), changed.end(), parameters.begin() + 2);
 }
 
+/** A salt that the ECC key with this x coordinate can recover, encrypted: with the ephemeral private
+ *  key 1, the ephemeral public key is the curve's generator and the shared secret is the key's own
+ *  public point.  Nothing here has to stay secret. */
+struct Salt {
+    Bytes encrypted;
+    Bytes plain;
+
+    Salt() = default;  ///< none
+    explicit Salt(const Bytes &keyX) {
+        appendTpm2b(encrypted, p256GeneratorX());
+        appendTpm2b(encrypted, p256GeneratorY());
+        plain = sha256(
+            joined({{0, 0, 0, 1}, keyX, bytes("SECRET"), {0}, p256GeneratorX(), keyX}));  // KDFe
+    }
+};
+
 }  // namespace
 
 Session Session::start(Client &client, TPM2_SE type) {
@@ -79,23 +95,26 @@ Session Session::start(Client &client, const Options &options) {
     Session session;
     session.type_ = options.type;
     session.nonceCaller_ = randomBytes(kNonceSize);
-    Command command = startAuthSession(options.type, options.bind, session.nonceCaller_);
-    if (options.symmetric) {
-        Bytes &fields = command.parameters();
-        fields.resize(fields.size() - 4);  // the symmetric algorithm NULL and the hash
-        command.u16(TPM2_ALG_AES).u16(128).u16(TPM2_ALG_CFB).u16(TPM2_ALG_SHA256);
-    }
-    Bytes response = client.ok(command);
+    const Salt salt = options.tpmKey == TPM2_RH_NULL ? Salt() : Salt(options.tpmKeyX);
+    Command command = Command(TPM2_CC_StartAuthSession)
+                          .handle(options.tpmKey)
+                          .handle(options.bind)
+                          .tpm2b(session.nonceCaller_)
+                          .tpm2b(salt.encrypted)
+                          .u8(options.type);
+    if (options.symmetric)
+        command.u16(TPM2_ALG_AES).u16(128).u16(TPM2_ALG_CFB);
+    else
+        command.u16(TPM2_ALG_NULL);
+    Bytes response = client.ok(command.u16(TPM2_ALG_SHA256));
     session.handle_ = test::handle(response);
     session.nonceTpm_ = parameters(response, 1).tpm2b();
-    if (options.bind != TPM2_RH_NULL) {
-        session.key_ =
-            kdfa(bytes(options.bindAuth), "ATH", session.nonceTpm_, session.nonceCaller_, 256);
-        // A policy session takes its key from the bind entity but is not bound to it.
-        if (options.type == TPM2_SE_HMAC)
-            session.boundName_ =
-                options.bindName.empty() ? handleName(options.bind) : options.bindName;
-    }
+    if (options.bind != TPM2_RH_NULL || options.tpmKey != TPM2_RH_NULL)
+        session.key_ = kdfa(joined({bytes(options.bindAuth), salt.plain}), "ATH", session.nonceTpm_,
+                            session.nonceCaller_, 256);
+    // A policy session takes its key from the bind entity but is not bound to it.
+    if (options.bind != TPM2_RH_NULL && options.type == TPM2_SE_HMAC)
+        session.boundName_ = options.bindName.empty() ? handleName(options.bind) : options.bindName;
     return session;
 }
 

@@ -32,6 +32,8 @@ class Session {
         Bytes bindName = {};        ///< may be empty for a permanent handle
         std::string bindAuth = "";  ///< the auth value of the bind entity
         bool symmetric = false;     ///< AES-128-CFB, for the attributes decrypt and encrypt
+        TPM2_HANDLE tpmKey = TPM2_RH_NULL;  ///< salts the session: an ECC decryption key, P-256
+        Bytes tpmKeyX = {};                 ///< the x coordinate of its public point
     };
 
     static Session start(Client &client, const Options &options);

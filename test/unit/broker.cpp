@@ -23,11 +23,11 @@ Packet numbered(uint16_t number) { return command(TPM2_CC_GetRandom).u16(number)
 /// A user whose turns are lists of commands.
 class User : public tpm::User {
   public:
-    explicit User(tpm::Broker &broker) : channel(broker.open(*this)) {}
+    explicit User(tpm::Broker& broker) : channel(broker.open(*this)) {}
 
     /// What it will send in its next turn.
     void plan(std::vector<Packet> commands) {
-        for (Packet &each : commands) toSend.push_back(std::move(each));
+        for (Packet& each : commands) toSend.push_back(std::move(each));
     }
     void submit(std::vector<Packet> commands) {
         plan(std::move(commands));
@@ -74,7 +74,7 @@ class User : public tpm::User {
 
 class BrokerTest : public testing::Test {
   protected:
-    FakeChild::Step &expect(uint16_t number) {
+    FakeChild::Step& expect(uint16_t number) {
         return child.expect(numbered(number), response().u16(number));
     }
     std::vector<Packet> answers(std::initializer_list<int> numbers) {
@@ -367,7 +367,7 @@ TEST_P(Failing, AChildThatStaysAwayFailsEveryCommandUntilItIsBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(In, Failing, testing::Bool(),
-                         [](const auto &info) { return info.param ? "transmit" : "receive"; });
+                         [](const auto& info) { return info.param ? "transmit" : "receive"; });
 
 TEST_F(BrokerTest, AMalformedResponseIsAFailure) {
     child.expect(numbered(1), response().size(11));
@@ -391,15 +391,15 @@ TEST_F(BrokerTest, AnOrdinaryChildKeepsWhatIsInTheTpmWhenItIsOpenedAgain) {
 }
 
 TEST(ResourceManager, IsKnownByItsName) {
-    const auto is = [](const char *child) { return tpm::Broker(child).isResourceManager(); };
-    for (const char *child :
+    const auto is = [](const char* child) { return tpm::Broker(child).isResourceManager(); };
+    for (const char* child :
          {"device:/dev/tpmrm0", "device:/dev/tpmrm1", "libtss2-tcti-device.so.0:/dev/tpmrm0",
           "/usr/lib/libtss2-tcti-device.so:/dev/tpmrm0", "tabrmd", "tabrmd:bus_type=session",
           "libtss2-tcti-tabrmd.so.0", "pcap:device:/dev/tpmrm0", "pcap:pcap:tabrmd"})
         EXPECT_TRUE(is(child)) << child;
-    for (const char *child :
-         {"device:/dev/tpm0", "swtpm", "swtpm:path=/dev/tpmrm0", "mssim:host=h,port=1", "pcap:swtpm",
-          "cmd:cat /dev/tpmrm0", "pcap", "libtss2-tcti-swtpm.so.0"})
+    for (const char* child :
+         {"device:/dev/tpm0", "swtpm", "swtpm:path=/dev/tpmrm0", "mssim:host=h,port=1",
+          "pcap:swtpm", "cmd:cat /dev/tpmrm0", "pcap", "libtss2-tcti-swtpm.so.0"})
         EXPECT_FALSE(is(child)) << child;
     // Its default is the resource manager's device where there is one.
     EXPECT_EQ(is("device"), access("/dev/tpmrm0", R_OK | W_OK) == 0);
@@ -429,7 +429,7 @@ TEST(ResourceManager, HasANewEpochBeforeTheTurnAfterAFailure) {
 TEST_F(BrokerTest, ThreadsShareTheTpmOneCommandAtATime) {
     constexpr int kThreads = 4, kTurns = 300;
     std::atomic<unsigned> count = 0;
-    child.serve([](const Packet &command) {
+    child.serve([](const Packet& command) {
         return response().u16(static_cast<uint16_t>(command.all()[10] << 8 | command.all()[11]));
     });
     std::vector<std::thread> threads;
@@ -447,7 +447,7 @@ TEST_F(BrokerTest, ThreadsShareTheTpmOneCommandAtATime) {
                 ++count;
             }
         });
-    for (std::thread &thread : threads) thread.join();
+    for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(count, unsigned{kThreads * kTurns});
 }
 
@@ -509,7 +509,7 @@ TEST_F(BrokerTest, ThreadsComeAndGoWhileTheChildFailsNowAndThen) {
     constexpr int kThreads = 4, kTurns = 200;
     std::atomic<unsigned> answered = 0, failed = 0, left = 0;
     unsigned served = 0;
-    child.serve([&served](const Packet &) {
+    child.serve([&served](const Packet&) {
         // A malformed response, which closes the child.
         return ++served % 17 == 0 ? response().size(11) : response();
     });
@@ -526,7 +526,7 @@ TEST_F(BrokerTest, ThreadsComeAndGoWhileTheChildFailsNowAndThen) {
             failed += static_cast<unsigned>(user.failures.size());
             left += kTurns - user.turns;
         });
-    for (std::thread &thread : threads) thread.join();
+    for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(answered + failed, served);
     EXPECT_EQ(failed, served / 17);
     EXPECT_GE(left + answered + failed, unsigned{kThreads * kTurns});

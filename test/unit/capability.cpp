@@ -30,17 +30,17 @@ class Capability : public testing::Test {
             record.markSaved(handle);
     }
 
-    void object(space::Holding &owner, TPM2_HANDLE physical) {
+    void object(space::Holding& owner, TPM2_HANDLE physical) {
         record.reserveObject(owner);
         record.adoptObject(owner, physical, TPM2_RH_NULL);
     }
-    void session(space::Holding &owner, TPM2_HANDLE handle) {
+    void session(space::Holding& owner, TPM2_HANDLE handle) {
         record.reserveSession();
         record.adoptSession(owner, handle);
     }
 
     /// What the client gets for the query when the TPM answers this.
-    Packet rewritten(const space::CapabilityQuery &query, const Packet &answer,
+    Packet rewritten(const space::CapabilityQuery& query, const Packet& answer,
                      bool makesRoom = false) {
         std::array<uint8_t, wire::kMaxResponseSize> buffer;
         buffer.fill(0xEE);
@@ -49,7 +49,7 @@ class Capability : public testing::Test {
             space::rewriteCapability(query, buffer, answer.length(), own, record, makesRoom);
         return Packet(Bytes(buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(size)));
     }
-    Packet handles(uint32_t property, uint32_t count, const Packet &answer = handleList({})) {
+    Packet handles(uint32_t property, uint32_t count, const Packet& answer = handleList({})) {
         return rewritten({TPM2_CAP_HANDLES, property, count}, answer);
     }
 
@@ -102,9 +102,35 @@ TEST_F(Capability, LoadedSessionsHaveTheirTypeAndGoByIndex) {
 }
 
 TEST_F(Capability, SavedSessionsAreAllShownAsHmacSessions) {
-    EXPECT_EQ(handles(kSaved, 99, handleList({kHmac + 4})), handleList({kHmac + 5, kHmac + 6}));
-    EXPECT_EQ(handles(kSaved, 1), handleList({kHmac + 5}, true));
-    EXPECT_EQ(handles(kSaved + 6, 1), handleList({kHmac + 6}));
+    const Packet all = handleList({kHmac + 4, kHmac + 5, kHmac + 6});
+    EXPECT_EQ(handles(kSaved, 99, all), handleList({kHmac + 5, kHmac + 6}));
+    EXPECT_EQ(handles(kSaved, 1, handleList({kHmac + 4}, true)), handleList({kHmac + 5}, true));
+    EXPECT_EQ(handles(kSaved + 6, 1, handleList({kHmac + 6})), handleList({kHmac + 6}));
+    EXPECT_EQ(handles(kSaved, 0, handleList({}, true)), handleList({}, true));
+}
+
+/// The TPM lists saved sessions of all, so one that it passes over is gone.
+TEST_F(Capability, ASavedSessionThatTheTpmDoesNotListIsForgotten) {
+    EXPECT_EQ(handles(kSaved, 99, handleList({kHmac + 4, kHmac + 6})), handleList({kHmac + 6}));
+    EXPECT_EQ(record.findSession(own, kHmac + 5), nullptr);
+    EXPECT_NE(record.findSession(foreign, kHmac + 4), nullptr);
+    EXPECT_EQ(handles(kSaved, 99, handleList({})), handleList({}));
+    EXPECT_EQ(record.findSession(own, kPolicy + 6), nullptr);
+    EXPECT_NE(record.findSession(foreign, kHmac + 4), nullptr) << "its own space will ask";
+    EXPECT_NE(record.findSession(own, kPolicy + 1), nullptr) << "a loaded one is not in this list";
+}
+
+TEST_F(Capability, APageOfSavedSessionsTellsOfItsOwnRangeOnly) {
+    handles(kSaved, 1, handleList({kHmac + 4}, true));  // up to 4
+    handles(kSaved, 0, handleList({}, true));           // of nothing
+    handles(kSaved + 7, 9, handleList({}));             // from 7
+    EXPECT_NE(record.findSession(own, kHmac + 5), nullptr);
+    EXPECT_NE(record.findSession(own, kPolicy + 6), nullptr);
+    handles(kSaved + 6, 9, handleList({}));  // from 6
+    EXPECT_NE(record.findSession(own, kHmac + 5), nullptr);
+    EXPECT_EQ(record.findSession(own, kPolicy + 6), nullptr);
+    handles(kSaved, 1, handleList({kHmac + 7}, true));  // up to 7
+    EXPECT_EQ(record.findSession(own, kHmac + 5), nullptr);
 }
 
 TEST_F(Capability, OtherHandlesAreShared) {

@@ -14,7 +14,7 @@ namespace {
 class ChildTest : public testing::Test {
   protected:
     /// What receive answers to the response of one command; the response is in `buffer`.
-    TSS2_RC exchange(const Packet &answer) {
+    TSS2_RC exchange(const Packet& answer) {
         fake.expect(getRandom(), answer);
         EXPECT_EQ(child.transmit(getRandom().all()), TSS2_RC_SUCCESS);
         return child.receive(buffer, size, TSS2_TCTI_TIMEOUT_BLOCK);
@@ -85,7 +85,7 @@ TEST_F(ChildTest, PassesFailuresOn) {
 
 TEST_F(ChildTest, WhatIsNoResponseIsMalformed) {
     ASSERT_EQ(child.open(), TSS2_RC_SUCCESS);
-    const std::pair<const char *, Packet> cases[] = {
+    const std::pair<const char*, Packet> cases[] = {
         {"nothing", Packet(Bytes())},
         {"less than a header", response().cut(9)},
         {"another tag", response().tag(0x1234)},
@@ -93,7 +93,7 @@ TEST_F(ChildTest, WhatIsNoResponseIsMalformed) {
         {"size smaller than what came", response().u32(0).size(10)},
         {"larger than any response", response().raw(Bytes(5000))},
     };
-    for (const auto &[what, answer] : cases)
+    for (const auto& [what, answer] : cases)
         EXPECT_EQ(exchange(answer), TSS2_TCTI_RC_MALFORMED_RESPONSE) << what;
     EXPECT_EQ(exchange(response(0x1E).tag(TPM2_ST_RSP_COMMAND)), TSS2_RC_SUCCESS);
 }

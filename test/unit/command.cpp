@@ -19,25 +19,25 @@ namespace {
 /// Octets in front of a page that cannot be read.
 class Guarded {
   public:
-    explicit Guarded(const Bytes &content) : size_(content.size()) {
+    explicit Guarded(const Bytes& content) : size_(content.size()) {
         page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-        void *memory = mmap(nullptr, 3 * page_, PROT_READ | PROT_WRITE, flags, -1, 0);
+        void* memory = mmap(nullptr, 3 * page_, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (memory == MAP_FAILED) throw std::bad_alloc();
-        base_ = static_cast<uint8_t *>(memory);
+        base_ = static_cast<uint8_t*>(memory);
         if (mprotect(base_ + 2 * page_, page_, PROT_NONE) != 0) throw std::bad_alloc();
         std::copy(content.begin(), content.end(), at());
     }
     ~Guarded() { munmap(base_, 3 * page_); }
-    Guarded(const Guarded &) = delete;
-    Guarded &operator=(const Guarded &) = delete;
+    Guarded(const Guarded&) = delete;
+    Guarded& operator=(const Guarded&) = delete;
 
-    uint8_t *at() { return base_ + 2 * page_ - size_; }
+    uint8_t* at() { return base_ + 2 * page_ - size_; }
     wire::Command command() { return wire::Command({at(), size_}); }
     Packet packet() { return Packet(Bytes(at(), at() + size_)); }
 
   private:
-    uint8_t *base_ = nullptr;
+    uint8_t* base_ = nullptr;
     size_t page_ = 0;
     size_t size_;
 };
@@ -134,7 +134,7 @@ TEST(Command, ReadsNoMoreThanThreeAuthorizations) {
 /// A size that the TPM refuses as a whole: nothing is read.
 TEST(Command, HasNoAuthorizationsWhenTheirSizeIsRefused) {
     const Packet good = unseal(0x80000000, {{kSession}});
-    const auto count = [](const Packet &packet, size_t handles) {
+    const auto count = [](const Packet& packet, size_t handles) {
         return Guarded(packet).command().authorizations(handles).count;
     };
     ASSERT_EQ(count(good, 1), 1u);
@@ -149,7 +149,7 @@ TEST(Command, HasNoAuthorizationsWhenTheirSizeIsRefused) {
 }
 
 struct Malformed {
-    const char *what;
+    const char* what;
     Bytes entry;  // after the session handle, and then it ends or five octets follow
     TPM2_RC defect;
 };
@@ -193,7 +193,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Malformed{"HalfAnAuthSize", octets({0, 0, 1, 0}), TPM2_RC_INSUFFICIENT},
                     Malformed{"AuthTooLarge", octets({0, 0, 1, 0, 65}, 65), TPM2_RC_SIZE},
                     Malformed{"AuthCut", octets({0, 0, 1, 0, 3}, 2), TPM2_RC_INSUFFICIENT}),
-    [](const auto &info) { return info.param.what; });
+    [](const auto& info) { return info.param.what; });
 
 TEST(Command, ReadsTheLargestNonceAndAuth) {
     Guarded memory(unseal(0x80000000, {{kSession, 0xE7, Bytes(64), Bytes(64)}}));
@@ -209,7 +209,7 @@ TEST(Command, ReadsNothingBehindAMalformedAuthorization) {
 }
 
 TEST(Command, FindsItsParameters) {
-    const auto found = [](const Packet &packet, size_t handles) {
+    const auto found = [](const Packet& packet, size_t handles) {
         Guarded memory(packet);
         const wire::MutableBytes span = memory.command().parameters(handles);
         return Bytes(span.begin(), span.end());
@@ -248,7 +248,7 @@ TEST(Command, StaysInsideWhateverTheOctetsSay) {
     for (int round = 0; round < 20000; ++round) {
         Bytes octets(10 + below(80));
         // Small numbers make sizes that are nearly right.
-        for (uint8_t &octet : octets) octet = static_cast<uint8_t>(below(4) ? below(12) : random());
+        for (uint8_t& octet : octets) octet = static_cast<uint8_t>(below(4) ? below(12) : random());
         wire::put16(octets.data(), TPM2_ST_NO_SESSIONS + static_cast<uint16_t>(below(3)));
         Guarded memory(octets);
         wire::Command command = memory.command();
@@ -256,7 +256,7 @@ TEST(Command, StaysInsideWhateverTheOctetsSay) {
             const size_t present = command.handlesPresent(handles);
             ASSERT_LE(10 + 4 * present, octets.size());
             for (size_t i = 0; i < present; ++i) command.setHandle(i, command.handle(i));
-            for (wire::Authorization &entry : command.authorizations(handles)) {
+            for (wire::Authorization& entry : command.authorizations(handles)) {
                 ASSERT_TRUE(within(command.bytes(), {entry.at, 4}));
                 entry.setHandle(entry.handle);
             }

@@ -15,7 +15,7 @@ namespace spaces::wire {
 namespace {
 
 /// CODE:HANDLES in hexadecimal; r: the response has a handle, f: a handle is flushed.
-constexpr const char *kReferenceTpm =
+constexpr const char* kReferenceTpm =
     "11f:2 120:2 121:1 122:2 124:1 125:1 126:1 127:1 128:1 129:1 12a:1 12b:1 12c:1 12d:1 12e:1 "
     "130:1 131:1r 132:1 133:2 134:2 135:2 136:2 137:2 138:2 139:1 13a:1 13b:1 13c:1 13d:1 13e:1f "
     "13f:1 140:1 142:0 143:0 144:0 145:0 146:0 147:2 148:2 149:3 14a:2 14b:2 14c:2 14d:3 14e:2 "
@@ -26,11 +26,11 @@ constexpr const char *kReferenceTpm =
     "190:1 191:1r 192:3 193:1 197:2";
 
 /// Commands of the specification, version 1.83, that the reference TPM of 2021 does not have.
-constexpr const char *kOthers =
+constexpr const char* kOthers =
     "12f:2 141:0 179:0 194:1 195:3 196:1 198:1 199:1 19a:1 19b:1 19c:1 19d:1 19e:1 19f:1 1a0:1 "
     "1a1:1";
 
-std::map<TPM2_CC, CommandAttributes> read(const std::string &list) {
+std::map<TPM2_CC, CommandAttributes> read(const std::string& list) {
     std::map<TPM2_CC, CommandAttributes> result;
     std::istringstream words(list);
     for (std::string word; words >> word;) {
@@ -45,7 +45,7 @@ std::map<TPM2_CC, CommandAttributes> read(const std::string &list) {
     return result;
 }
 
-std::string text(const CommandAttributes &a) {
+std::string text(const CommandAttributes& a) {
     return std::to_string(a.handles) + " handles, response handle " +
            std::to_string(a.responseHandle) + ", flushes " + std::to_string(a.flushedHandle);
 }

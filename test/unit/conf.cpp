@@ -14,14 +14,14 @@ namespace spaces::tcti {
 namespace {
 
 /// The child of a conf; nothing if the conf is refused.
-std::optional<std::string> childOf(const char *text) {
+std::optional<std::string> childOf(const char* text) {
     Conf conf;
     if (!parseConf(text, conf)) return std::nullopt;
     return conf.child;
 }
 
 /// The log line of a conf that must be refused.
-std::string refusal(const char *text) {
+std::string refusal(const char* text) {
     testing::internal::CaptureStderr();
     EXPECT_EQ(childOf(text), std::nullopt) << text;
     return testing::internal::GetCapturedStderr();
@@ -42,7 +42,7 @@ TEST(Conf, MayNameNone) {
 }
 
 TEST(Conf, PassesTheChildOnUntouched) {
-    for (const char *child :
+    for (const char* child :
          {"swtpm:host=localhost,port=2321", "swtpm:path=/a:b,c=d", "cmd:exec env A=b,c sh -c 'x:y'",
           "pcap:swtpm:port=1,swap=on", "mssim:a=1,wait=5,spaces:x", "device:", "tabrmd:bus_type=x"})
         EXPECT_EQ(childOf(child), child);
@@ -50,14 +50,13 @@ TEST(Conf, PassesTheChildOnUntouched) {
 
 TEST(Conf, TakesOptionsBeforeTheChild) {
     EXPECT_EQ(childOf("swap=off,device:/dev/tpm0"), "device:/dev/tpm0");
-    EXPECT_EQ(childOf("swap=off,leftovers=keep,wait=0,swtpm:host=h,port=1"),
-              "swtpm:host=h,port=1");
+    EXPECT_EQ(childOf("swap=off,leftovers=keep,wait=0,swtpm:host=h,port=1"), "swtpm:host=h,port=1");
     EXPECT_EQ(childOf("wait=000,swap=off,swap=off,device"), "device");
     EXPECT_EQ(childOf("swap=off,mssim:swap=maybe,wait=x"), "mssim:swap=maybe,wait=x");
 }
 
 TEST(Conf, AnUnknownOptionIsRefused) {
-    for (const char *text : {"size=3,device", "size=3", "Swap=off,device", "swap =off", "=,device",
+    for (const char* text : {"size=3,device", "size=3", "Swap=off,device", "swap =off", "=,device",
                              "=", "swap=off,nonsense=1,device"}) {
         const std::string line = refusal(text);
         EXPECT_NE(line.find("ERROR:tcti:"), std::string::npos) << line;
@@ -68,8 +67,8 @@ TEST(Conf, AnUnknownOptionIsRefused) {
 }
 
 struct Refused {
-    const char *conf;
-    const char *allowed;
+    const char* conf;
+    const char* allowed;
 };
 
 class BadValue : public testing::TestWithParam<Refused> {};
@@ -95,13 +94,14 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{"trace=,device", "a file name"}));
 
 TEST(Conf, AChildThatIsThisLibraryIsRefused) {
-    for (const char *text :
+    for (const char* text :
          {"spaces", "spaces:device", "swap=off,spaces:device:/dev/tpm0",
           "libtss2-tcti-spaces.so.0:device", "libtss2-tcti-spaces.so",
           "/usr/lib/x86_64-linux-gnu/libtss2-tcti-spaces.so.0.0.0:swtpm", "./libtss2-spaces.so.0"})
         EXPECT_NE(refusal(text).find("is this one"), std::string::npos) << text;
     EXPECT_EQ(childOf("spaceship:x"), "spaceship:x");
-    EXPECT_EQ(childOf("/home/spaces/libtss2-tcti-device.so"), "/home/spaces/libtss2-tcti-device.so");
+    EXPECT_EQ(childOf("/home/spaces/libtss2-tcti-device.so"),
+              "/home/spaces/libtss2-tcti-device.so");
     EXPECT_EQ(childOf("pcap:spaces:device"), "pcap:spaces:device") << "what the TPM heard";
 }
 
@@ -112,9 +112,9 @@ TEST(Conf, AChildWithoutANameIsRefused) {
 
 TEST(Conf, HelpNamesEveryOption) {
     const std::string help = kOptionsHelp;
-    for (const char *option : {"swap=", "objects=", "sessions=", "leftovers=", "wait=", "trace="})
+    for (const char* option : {"swap=", "objects=", "sessions=", "leftovers=", "wait=", "trace="})
         EXPECT_NE(help.find(option), std::string::npos) << option;
-    for (const char *child : {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm", "mssim"})
+    for (const char* child : {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm", "mssim"})
         EXPECT_NE(help.find(child), std::string::npos) << child;
 }
 

@@ -14,8 +14,8 @@ namespace {
 
 constexpr size_t kMaxResponse = TPM2_MAX_RESPONSE_SIZE;
 
-std::map<std::string, FakeChild *> &children() {
-    static std::map<std::string, FakeChild *> all;
+std::map<std::string, FakeChild*>& children() {
+    static std::map<std::string, FakeChild*> all;
     return all;
 }
 
@@ -24,16 +24,16 @@ std::map<std::string, FakeChild *> &children() {
 /// While a call is in the child.
 class FakeChild::Inside {
   public:
-    explicit Inside(FakeChild &child) : child_(child) {
+    explicit Inside(FakeChild& child) : child_(child) {
         if (child_.inside_++ != 0) ADD_FAILURE() << "two calls at once in the child";
         EXPECT_TRUE(child_.open_) << "a call into a child that is closed";
     }
     ~Inside() { --child_.inside_; }
-    Inside(const Inside &) = delete;
-    Inside &operator=(const Inside &) = delete;
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
 
   private:
-    FakeChild &child_;
+    FakeChild& child_;
 };
 
 FakeChild::FakeChild(std::string nameAndConf) : nameAndConf_(std::move(nameAndConf)) {
@@ -41,18 +41,18 @@ FakeChild::FakeChild(std::string nameAndConf) : nameAndConf_(std::move(nameAndCo
 }
 
 FakeChild::~FakeChild() {
-    for (const Step &step : steps_) ADD_FAILURE() << "never came: " << step.command;
+    for (const Step& step : steps_) ADD_FAILURE() << "never came: " << step.command;
     EXPECT_FALSE(pending_) << "nobody took the response to " << commands.back();
     EXPECT_EQ(opens, closes) << "the child was not closed as often as it was opened";
     children().erase(nameAndConf_);
 }
 
-FakeChild::Step &FakeChild::expect(const Packet &command, const Packet &response) {
+FakeChild::Step& FakeChild::expect(const Packet& command, const Packet& response) {
     return steps_.emplace_back(command, response);
 }
 
 void FakeChild::acceptFlushes() {
-    serve([](const Packet &command) {
+    serve([](const Packet& command) {
         // Whatever it flushes.
         if (command.length() == 14 && Packet(command).putHandle(10, 0) == flushContext(0))
             return response();
@@ -61,24 +61,25 @@ void FakeChild::acceptFlushes() {
     });
 }
 
-TSS2_RC FakeChild::load(const char *nameAndConf, TSS2_TCTI_CONTEXT **context) {
+TSS2_RC FakeChild::load(const char* nameAndConf, TSS2_TCTI_CONTEXT** context) {
     const auto found = children().find(nameAndConf);
     if (found == children().end()) return TSS2_TCTI_RC_NOT_SUPPORTED;
-    FakeChild &child = *found->second;
+    FakeChild& child = *found->second;
+    if (child.whileOpening) child.whileOpening();
     if (child.openCode != TSS2_RC_SUCCESS) return child.openCode;
     EXPECT_FALSE(child.open_) << "opened twice";
     child.open_ = true;
     child.locality_ = 0;
     ++child.opens;
-    child.context_.common = {
-        {0, 2, transmit, receive, finalize, cancel, nullptr, setLocality}, nullptr};
+    child.context_.common = {{0, 2, transmit, receive, finalize, cancel, nullptr, setLocality},
+                             nullptr};
     child.context_.child = &child;
-    *context = reinterpret_cast<TSS2_TCTI_CONTEXT *>(&child.context_);
+    *context = reinterpret_cast<TSS2_TCTI_CONTEXT*>(&child.context_);
     return TSS2_RC_SUCCESS;
 }
 
-void FakeChild::unload(TSS2_TCTI_CONTEXT **context) {
-    FakeChild &child = of(*context);
+void FakeChild::unload(TSS2_TCTI_CONTEXT** context) {
+    FakeChild& child = of(*context);
     EXPECT_TRUE(child.open_) << "closed twice";
     child.open_ = false;
     child.pending_ = false;
@@ -87,11 +88,11 @@ void FakeChild::unload(TSS2_TCTI_CONTEXT **context) {
     *context = nullptr;
 }
 
-FakeChild &FakeChild::of(TSS2_TCTI_CONTEXT *context) {
-    return *reinterpret_cast<Context *>(context)->child;
+FakeChild& FakeChild::of(TSS2_TCTI_CONTEXT* context) {
+    return *reinterpret_cast<Context*>(context)->child;
 }
 
-void FakeChild::take(const Packet &command) {
+void FakeChild::take(const Packet& command) {
     commands.push_back(command);
     if (!steps_.empty()) {
         EXPECT_EQ(command, steps_.front().command) << "another command was expected";
@@ -105,8 +106,8 @@ void FakeChild::take(const Packet &command) {
     }
 }
 
-TSS2_RC FakeChild::transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *bytes) {
-    FakeChild &child = of(context);
+TSS2_RC FakeChild::transmit(TSS2_TCTI_CONTEXT* context, size_t size, const uint8_t* bytes) {
+    FakeChild& child = of(context);
     const Inside inside(child);
     const Packet command(Bytes(bytes, bytes + size));
     if (child.pending_) {
@@ -114,7 +115,7 @@ TSS2_RC FakeChild::transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8
         return TSS2_TCTI_RC_BAD_SEQUENCE;
     }
     child.take(command);
-    const Step &step = child.running_.front();
+    const Step& step = child.running_.front();
     if (step.onTransmit) step.onTransmit();
     EXPECT_TRUE(step.locality < 0 || step.locality == child.locality_)
         << "at locality " << int{child.locality_} << ": " << command;
@@ -124,9 +125,9 @@ TSS2_RC FakeChild::transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8
     return rc;
 }
 
-TSS2_RC FakeChild::receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response,
+TSS2_RC FakeChild::receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* response,
                            int32_t timeout) {
-    FakeChild &child = of(context);
+    FakeChild& child = of(context);
     const Inside inside(child);
     ++child.receives;
     child.timeouts.push_back(timeout);
@@ -136,7 +137,7 @@ TSS2_RC FakeChild::receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *re
         ADD_FAILURE() << "there is no response to receive";
         return TSS2_TCTI_RC_BAD_SEQUENCE;
     }
-    Step &step = child.running_.front();
+    Step& step = child.running_.front();
     if (step.onReceive) step.onReceive();
     if (step.tryAgainLeft > 0) {
         --step.tryAgainLeft;
@@ -146,26 +147,26 @@ TSS2_RC FakeChild::receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *re
 }
 
 /// A response that is larger than the buffer only says so: that is how a child TCTI goes wrong.
-TSS2_RC FakeChild::give(size_t *size, uint8_t *response) {
+TSS2_RC FakeChild::give(size_t* size, uint8_t* response) {
     const Step step = std::move(running_.front());
     running_.clear();
     pending_ = false;
     if (step.receiveCode != TSS2_RC_SUCCESS) return step.receiveCode;
-    const Bytes &bytes = step.response;
+    const Bytes& bytes = step.response;
     std::copy_n(bytes.data(), std::min(bytes.size(), *size), response);
     *size = bytes.size();
     return TSS2_RC_SUCCESS;
 }
 
-TSS2_RC FakeChild::cancel(TSS2_TCTI_CONTEXT *context) {
-    FakeChild &child = of(context);
+TSS2_RC FakeChild::cancel(TSS2_TCTI_CONTEXT* context) {
+    FakeChild& child = of(context);
     const Inside inside(child);
     ++child.cancels;
     return child.cancelCode;
 }
 
-TSS2_RC FakeChild::setLocality(TSS2_TCTI_CONTEXT *context, uint8_t locality) {
-    FakeChild &child = of(context);
+TSS2_RC FakeChild::setLocality(TSS2_TCTI_CONTEXT* context, uint8_t locality) {
+    FakeChild& child = of(context);
     const Inside inside(child);
     EXPECT_FALSE(child.pending_) << "a locality in the middle of a command";
     child.localities.push_back(locality);
@@ -176,11 +177,11 @@ TSS2_RC FakeChild::setLocality(TSS2_TCTI_CONTEXT *context, uint8_t locality) {
 }  // namespace spaces::test
 
 // What the linker puts in place of the loader.
-extern "C" TSS2_RC __wrap_Tss2_TctiLdr_Initialize(const char *nameConf,
-                                                  TSS2_TCTI_CONTEXT **context) {
+extern "C" TSS2_RC __wrap_Tss2_TctiLdr_Initialize(const char* nameConf,
+                                                  TSS2_TCTI_CONTEXT** context) {
     return spaces::test::FakeChild::load(nameConf, context);
 }
 
-extern "C" void __wrap_Tss2_TctiLdr_Finalize(TSS2_TCTI_CONTEXT **context) {
+extern "C" void __wrap_Tss2_TctiLdr_Finalize(TSS2_TCTI_CONTEXT** context) {
     spaces::test::FakeChild::unload(context);
 }

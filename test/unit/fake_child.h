@@ -32,15 +32,15 @@ class FakeChild {
             : command(std::move(expected)), response(std::move(answer)) {}
 
         /// How often receive says TRY_AGAIN before it gives the response.
-        Step &tryAgain(unsigned times) { return set(tryAgainLeft, times); }
-        Step &transmitFails(TSS2_RC rc) { return set(transmitCode, rc); }
-        Step &receiveFails(TSS2_RC rc) { return set(receiveCode, rc); }
+        Step& tryAgain(unsigned times) { return set(tryAgainLeft, times); }
+        Step& transmitFails(TSS2_RC rc) { return set(transmitCode, rc); }
+        Step& receiveFails(TSS2_RC rc) { return set(receiveCode, rc); }
         /// Called while the command is being transmitted.
-        Step &whileTransmitting(std::function<void()> action) { return set(onTransmit, action); }
+        Step& whileTransmitting(std::function<void()> action) { return set(onTransmit, action); }
         /// Called while the response is being waited for, each time.
-        Step &whileReceiving(std::function<void()> action) { return set(onReceive, action); }
+        Step& whileReceiving(std::function<void()> action) { return set(onReceive, action); }
         /// The locality that the child must have for this command.
-        Step &atLocality(uint8_t value) { return set(locality, int{value}); }
+        Step& atLocality(uint8_t value) { return set(locality, int{value}); }
 
         Packet command;
         Packet response;
@@ -53,7 +53,7 @@ class FakeChild {
 
       private:
         template <class T>
-        Step &set(T &member, T value) {
+        Step& set(T& member, T value) {
             member = std::move(value);
             return *this;
         }
@@ -62,14 +62,14 @@ class FakeChild {
     /// Until it is destroyed, the loader finds it under this name.
     explicit FakeChild(std::string nameAndConf);
     ~FakeChild();
-    FakeChild(const FakeChild &) = delete;
-    FakeChild &operator=(const FakeChild &) = delete;
+    FakeChild(const FakeChild&) = delete;
+    FakeChild& operator=(const FakeChild&) = delete;
 
     /// The command that must come next, after those expected before it.
-    Step &expect(const Packet &command, const Packet &response);
+    Step& expect(const Packet& command, const Packet& response);
 
     /// From now on, commands that are not expected are answered by this.
-    void serve(std::function<Packet(const Packet &)> server) { server_ = std::move(server); }
+    void serve(std::function<Packet(const Packet&)> server) { server_ = std::move(server); }
 
     /// From now on, FlushContext that is not expected succeeds: for the end of a test that is not
     /// about closing.
@@ -86,6 +86,9 @@ class FakeChild {
     TSS2_RC localityCode = TSS2_RC_SUCCESS;
     TSS2_RC cancelCode = TSS2_RC_SUCCESS;
 
+    /// Called while the loader opens it.
+    std::function<void()> whileOpening;
+
     // What was asked of it.
     unsigned opens = 0;
     unsigned closes = 0;
@@ -96,32 +99,32 @@ class FakeChild {
     std::vector<Packet> commands;     // each command transmitted
 
     // For the loader's functions.
-    static TSS2_RC load(const char *nameAndConf, TSS2_TCTI_CONTEXT **context);
-    static void unload(TSS2_TCTI_CONTEXT **context);
+    static TSS2_RC load(const char* nameAndConf, TSS2_TCTI_CONTEXT** context);
+    static void unload(TSS2_TCTI_CONTEXT** context);
 
   private:
     struct Context {
         TSS2_TCTI_CONTEXT_COMMON_V2 common;
-        FakeChild *child;
+        FakeChild* child;
     };
     class Inside;
 
-    static FakeChild &of(TSS2_TCTI_CONTEXT *context);
-    static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *command);
-    static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response,
+    static FakeChild& of(TSS2_TCTI_CONTEXT* context);
+    static TSS2_RC transmit(TSS2_TCTI_CONTEXT* context, size_t size, const uint8_t* command);
+    static TSS2_RC receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* response,
                            int32_t timeout);
-    static TSS2_RC cancel(TSS2_TCTI_CONTEXT *context);
-    static TSS2_RC setLocality(TSS2_TCTI_CONTEXT *context, uint8_t locality);
-    static void finalize(TSS2_TCTI_CONTEXT *) {}
+    static TSS2_RC cancel(TSS2_TCTI_CONTEXT* context);
+    static TSS2_RC setLocality(TSS2_TCTI_CONTEXT* context, uint8_t locality);
+    static void finalize(TSS2_TCTI_CONTEXT*) {}
 
-    void take(const Packet &command);
-    TSS2_RC give(size_t *size, uint8_t *response);
+    void take(const Packet& command);
+    TSS2_RC give(size_t* size, uint8_t* response);
 
     const std::string nameAndConf_;
     Context context_{};
     std::deque<Step> steps_;
     std::deque<Step> running_;  // at most one: what was transmitted and not yet received
-    std::function<Packet(const Packet &)> server_;
+    std::function<Packet(const Packet&)> server_;
     bool open_ = false;
     bool pending_ = false;
     uint8_t locality_ = 0;

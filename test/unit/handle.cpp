@@ -27,7 +27,7 @@ TEST(Handle, TypesAreTold) {
         {0x40000009, false, false, false}, {0x7FFFFFFF, false, false, false},
         {0x82000000, false, false, false}, {0xFFFFFFFF, false, false, false},
     };
-    for (const auto &each : cases) {
+    for (const auto& each : cases) {
         EXPECT_EQ(isTransient(each.handle), each.transient) << std::hex << each.handle;
         EXPECT_EQ(isPersistent(each.handle), each.persistent) << std::hex << each.handle;
         EXPECT_EQ(isSession(each.handle), each.session) << std::hex << each.handle;
@@ -46,21 +46,32 @@ TEST(Handle, BaseHierarchyOfEveryHierarchy) {
     struct {
         TPM2_HANDLE handle, base;
     } const cases[] = {
-        {0x40000001, TPM2_RH_OWNER},       {0x40000007, TPM2_RH_NULL},
-        {0x4000000B, TPM2_RH_ENDORSEMENT}, {0x4000000C, TPM2_RH_PLATFORM},
-        {0x40000140, TPM2_RH_OWNER},       {0x40000141, TPM2_RH_ENDORSEMENT},
-        {0x40000142, TPM2_RH_PLATFORM},    {0x40000143, TPM2_RH_NULL},
-        {0x40010000, TPM2_RH_OWNER},       {0x4001FFFF, TPM2_RH_OWNER},
-        {0x40020007, TPM2_RH_ENDORSEMENT}, {0x40030000, TPM2_RH_PLATFORM},
+        {0x40000001, TPM2_RH_OWNER},
+        {0x40000007, TPM2_RH_NULL},
+        {0x4000000B, TPM2_RH_ENDORSEMENT},
+        {0x4000000C, TPM2_RH_PLATFORM},
+        {0x40000140, TPM2_RH_OWNER},
+        {0x40000141, TPM2_RH_ENDORSEMENT},
+        {0x40000142, TPM2_RH_PLATFORM},
+        {0x40000143, TPM2_RH_NULL},
+        {0x40010000, TPM2_RH_OWNER},
+        {0x4001FFFF, TPM2_RH_OWNER},
+        {0x40020007, TPM2_RH_ENDORSEMENT},
+        {0x40030000, TPM2_RH_PLATFORM},
         {0x4004FFFF, TPM2_RH_NULL},
         // None: lockout, platform NV, password, PCR, objects, the numbers beside the ranges.
-        {0x4000000A, 0},                   {0x4000000D, 0},
-        {0x40000009, 0},                   {0x00000000, 0},
-        {0x80000000, 0},                   {0x81000000, 0},
-        {0x4000013F, 0},                   {0x40000144, 0},
-        {0x40050000, 0},                   {0x40000000, 0},
+        {0x4000000A, 0},
+        {0x4000000D, 0},
+        {0x40000009, 0},
+        {0x00000000, 0},
+        {0x80000000, 0},
+        {0x81000000, 0},
+        {0x4000013F, 0},
+        {0x40000144, 0},
+        {0x40050000, 0},
+        {0x40000000, 0},
     };
-    for (const auto &each : cases)
+    for (const auto& each : cases)
         EXPECT_EQ(baseHierarchy(each.handle), each.base) << std::hex << each.handle;
 }
 

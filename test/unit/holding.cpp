@@ -35,6 +35,20 @@ TEST(Holding, GivesTheLowestFreeHandle) {
     EXPECT_EQ(holding.add(object(8)), kFirst);
 }
 
+/// As a TPM that has put a command's persistent objects into its lowest free slots meanwhile.
+TEST(Holding, PassesOverFreeHandles) {
+    Holding holding;
+    EXPECT_EQ(holding.add(object(0), 2), kFirst + 2);
+    EXPECT_EQ(holding.everUsed(), 3u);
+    EXPECT_EQ(holding.count(), 1u);
+    EXPECT_EQ(holding.add(object(1), 1), kFirst + 1);
+    EXPECT_EQ(holding.add(object(2), 1), kFirst + 3) << "0 is passed over, 1 and 2 are taken";
+    EXPECT_EQ(holding.add(object(3)), kFirst);
+    EXPECT_EQ(holding.next(kFirst), kFirst);
+    EXPECT_EQ(holding.count(), 4u);
+    EXPECT_EQ(holding.add(object(4)), kFirst + 4);
+}
+
 TEST(Holding, FindsWhatItHasAndNothingElse) {
     Holding holding;
     holding.add(object(0));
@@ -89,7 +103,7 @@ TEST(Holding, CountsAsAMapWould) {
         ASSERT_EQ(holding.count(), model.size());
         const auto next = model.lower_bound(at);
         ASSERT_EQ(holding.next(at), next == model.end() ? 0 : next->first);
-        for (const auto &[handle, number] : model)
+        for (const auto& [handle, number] : model)
             ASSERT_EQ(holding.find(handle)->physical, object(number).physical);
     }
 }

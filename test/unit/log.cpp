@@ -39,7 +39,7 @@ class Log : public testing::Test {
     ~Log() override { fs::remove_all(folder); }
 
     /// Runs `body` in a process with this environment; null: not set.
-    void run(const char *level, const char *destination, const std::function<void()> &body) const {
+    void run(const char* level, const char* destination, const std::function<void()>& body) const {
         const pid_t pid = fork();
         ASSERT_GE(pid, 0);
         if (pid == 0) {
@@ -53,7 +53,7 @@ class Log : public testing::Test {
         ASSERT_EQ(waitpid(pid, &status, 0), pid);
         ASSERT_EQ(status, 0);
     }
-    void run(const char *level, const std::function<void()> &body) const {
+    void run(const char* level, const std::function<void()>& body) const {
         run(level, file.c_str(), body);
     }
 
@@ -102,7 +102,7 @@ TEST(Level, IsTheLastOneNamed) {
 }
 
 TEST(Level, ThatDoesNotExistChangesNothing) {
-    for (const char *setting : {"tcti", "tcti+", "tcti+loud", "debug", "+debug", ",,", "tcti=debug",
+    for (const char* setting : {"tcti", "tcti+", "tcti+loud", "debug", "+debug", ",,", "tcti=debug",
                                 "tcti+debugx", "tcti +debug"})
         EXPECT_EQ(parseLevel(setting), Level::Warning) << setting;
     EXPECT_EQ(parseLevel("tcti+info,tcti+loud,"), Level::Info);
@@ -110,14 +110,15 @@ TEST(Level, ThatDoesNotExistChangesNothing) {
 
 TEST_F(Log, LineIsAsInTheTss) {
     run("tcti+info", [] { LOG_INFO("%d commands", 3); });
-    EXPECT_THAT(lines(), ElementsAre(MatchesRegex(
-                             "info:tcti:test/unit/log.cpp:[0-9]+:.*\\(\\) 3 commands ")));
+    EXPECT_THAT(
+        lines(),
+        ElementsAre(MatchesRegex("info:tcti:test/unit/log.cpp:[0-9]+:.*\\(\\) 3 commands ")));
 }
 
 TEST_F(Log, LevelsChooseWhatIsPrinted) {
     const auto names = [this] {
         std::vector<std::string> result;
-        for (const std::string &line : lines()) result.push_back(line.substr(0, line.find(':')));
+        for (const std::string& line : lines()) result.push_back(line.substr(0, line.find(':')));
         fs::remove(file);
         return result;
     };
@@ -135,7 +136,7 @@ TEST_F(Log, LevelsChooseWhatIsPrinted) {
 
 TEST_F(Log, BytesShowAtDebugOnly) {
     run("tcti+info", oneOfEach);
-    for (const std::string &line : lines()) EXPECT_THAT(line, Not(HasSubstr("5ec7e7")));
+    for (const std::string& line : lines()) EXPECT_THAT(line, Not(HasSubstr("5ec7e7")));
     run("tcti+debug", oneOfEach);
     EXPECT_THAT(lines(), testing::Contains("0000: 5ec7e7"));
 }
@@ -185,12 +186,12 @@ TEST_F(Log, ErrnoStaysAsItIs) {
 
 TEST_F(Log, StandardStreamsHaveNames) {
     struct {
-        const char *name;
+        const char* name;
         int stream;
     } const cases[] = {{nullptr, STDERR_FILENO},  {"stderr", STDERR_FILENO},
                        {"STDERR", STDERR_FILENO}, {"stdout", STDOUT_FILENO},
                        {"-", STDOUT_FILENO},      {"/nowhere/at/all", STDERR_FILENO}};
-    for (const auto &each : cases) {
+    for (const auto& each : cases) {
         fs::remove(file);
         run("tcti+info", each.name, [&] {
             const int caught = open(file.c_str(), O_WRONLY | O_CREAT, 0600);
@@ -223,11 +224,11 @@ TEST_F(Log, LinesOfThreadsStayWhole) {
             threads.emplace_back([c] {
                 for (int i = 0; i < 200; ++i) LOG_INFO("%s", std::string(100, c).c_str());
             });
-        for (std::thread &thread : threads) thread.join();
+        for (std::thread& thread : threads) thread.join();
     });
     const std::vector<std::string> found = lines();
     EXPECT_EQ(found.size(), 800u);
-    for (const std::string &line : found)
+    for (const std::string& line : found)
         EXPECT_THAT(line, MatchesRegex("info:tcti:.*\\(\\) (a+|b+|c+|d+) "));
 }
 

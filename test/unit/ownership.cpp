@@ -13,21 +13,21 @@ constexpr TPM2_HANDLE kHmac = 0x02000000, kPolicy = 0x03000000;
 
 class OwnershipTest : public testing::Test {
   protected:
-    TPM2_HANDLE object(Holding &owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy = TPM2_RH_NULL) {
+    TPM2_HANDLE object(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy = TPM2_RH_NULL) {
         record.reserveObject(owner);
         return record.adoptObject(owner, physical, hierarchy);
     }
-    void session(const Holding &owner, TPM2_HANDLE handle) {
+    void session(const Holding& owner, TPM2_HANDLE handle) {
         record.reserveSession();
         record.adoptSession(owner, handle);
     }
-    TPM2_HANDLE physical(const Holding &owner, TPM2_HANDLE handle) {
-        const Object *found = owner.find(handle);
+    TPM2_HANDLE physical(const Holding& owner, TPM2_HANDLE handle) {
+        const Object* found = owner.find(handle);
         return found == nullptr ? 0 : found->physical;
     }
     std::vector<TPM2_HANDLE> sessions() const {
         std::vector<TPM2_HANDLE> handles;
-        for (const Session &each : record.sessions()) handles.push_back(each.handle);
+        for (const Session& each : record.sessions()) handles.push_back(each.handle);
         return handles;
     }
 
@@ -47,6 +47,13 @@ TEST_F(OwnershipTest, GivesEachSpaceHandlesOfItsOwn) {
     EXPECT_EQ(physical(b, kFirst), 0x80000000u);
     record.removeObject(a, kFirst);  // not there any more: nothing happens
     EXPECT_EQ(a.count(), 1u);
+}
+
+TEST_F(OwnershipTest, AnObjectMayPassOverFreeHandles) {
+    record.reserveObject(a);
+    EXPECT_EQ(record.adoptObject(a, 0x80000002, TPM2_RH_NULL, 1), kFirst + 1);
+    EXPECT_EQ(object(a, 0x80000000), kFirst);
+    EXPECT_EQ(physical(a, kFirst + 1), 0x80000002u);
 }
 
 TEST_F(OwnershipTest, AnObjectHandleHasOneOwner) {

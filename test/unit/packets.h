@@ -28,7 +28,7 @@ struct Auth {
     Bytes hmac = {};
 };
 
-inline Auth password(const std::string &auth = "") {
+inline Auth password(const std::string& auth = "") {
     return {TPM2_RS_PW, TPMA_SESSION_CONTINUESESSION, {}, bytes(auth)};
 }
 
@@ -41,24 +41,24 @@ class Packet {
         append(bytes_, code, 4);
     }
 
-    Packet &u8(uint8_t value) { return add(value, 1); }
-    Packet &u16(uint16_t value) { return add(value, 2); }
-    Packet &u32(uint32_t value) { return add(value, 4); }
-    Packet &u64(uint64_t value) { return add(value, 8); }
-    Packet &handle(TPM2_HANDLE value) { return u32(value); }
-    Packet &raw(const Bytes &more) {
+    Packet& u8(uint8_t value) { return add(value, 1); }
+    Packet& u16(uint16_t value) { return add(value, 2); }
+    Packet& u32(uint32_t value) { return add(value, 4); }
+    Packet& u64(uint64_t value) { return add(value, 8); }
+    Packet& handle(TPM2_HANDLE value) { return u32(value); }
+    Packet& raw(const Bytes& more) {
         append(bytes_, more);
         return size(bytes_.size());
     }
-    Packet &tpm2b(const Bytes &buffer = {}) {
+    Packet& tpm2b(const Bytes& buffer = {}) {
         appendTpm2b(bytes_, buffer);
         return size(bytes_.size());
     }
 
     /// The authorisation area, which makes the tag TPM_ST_SESSIONS.
-    Packet &auth(const std::vector<Auth> &entries) {
+    Packet& auth(const std::vector<Auth>& entries) {
         Bytes area;
-        for (const Auth &entry : entries) {
+        for (const Auth& entry : entries) {
             append(area, entry.session, 4);
             appendTpm2b(area, entry.nonce);
             append(area, entry.attributes, 1);
@@ -67,23 +67,23 @@ class Packet {
         return u32(static_cast<uint32_t>(area.size())).raw(area).tag(TPM2_ST_SESSIONS);
     }
 
-    Packet &tag(TPM2_ST value) { return put(0, value, 2); }
-    Packet &code(uint32_t value) { return put(6, value, 4); }
+    Packet& tag(TPM2_ST value) { return put(0, value, 2); }
+    Packet& code(uint32_t value) { return put(6, value, 4); }
     /// A size that need not be true.
-    Packet &size(size_t value) { return put(2, value, 4); }
+    Packet& size(size_t value) { return put(2, value, 4); }
     /// Writes over four octets that are there.
-    Packet &putHandle(size_t offset, TPM2_HANDLE value) { return put(offset, value, 4); }
-    Packet &cut(size_t length) {
+    Packet& putHandle(size_t offset, TPM2_HANDLE value) { return put(offset, value, 4); }
+    Packet& cut(size_t length) {
         bytes_.resize(length);
         return size(length);
     }
 
     size_t length() const { return bytes_.size(); }
-    const Bytes &all() const { return bytes_; }
-    operator const Bytes &() const { return bytes_; }
+    const Bytes& all() const { return bytes_; }
+    operator const Bytes&() const { return bytes_; }
 
-    bool operator==(const Packet &) const = default;
-    friend std::ostream &operator<<(std::ostream &out, const Packet &packet) {
+    bool operator==(const Packet&) const = default;
+    friend std::ostream& operator<<(std::ostream& out, const Packet& packet) {
         char octet[3];
         for (size_t i = 0; i < packet.length(); ++i) {
             snprintf(octet, sizeof(octet), "%02x", packet.bytes_[i]);
@@ -93,11 +93,11 @@ class Packet {
     }
 
   private:
-    Packet &add(uint64_t value, int width) {
+    Packet& add(uint64_t value, int width) {
         append(bytes_, value, width);
         return size(bytes_.size());
     }
-    Packet &put(size_t at, uint64_t value, int width) {
+    Packet& put(size_t at, uint64_t value, int width) {
         Bytes field;
         append(field, value, width);
         std::copy(field.begin(), field.end(), bytes_.begin() + static_cast<ptrdiff_t>(at));
@@ -114,14 +114,12 @@ inline Packet response(TPM2_RC code = TPM2_RC_SUCCESS) { return {TPM2_ST_NO_SESS
 
 inline Packet getRandom() { return command(TPM2_CC_GetRandom).u16(8); }
 inline Packet readPublic(TPM2_HANDLE object) { return command(TPM2_CC_ReadPublic).handle(object); }
-inline Packet flushContext(TPM2_HANDLE what) {
-    return command(TPM2_CC_FlushContext).handle(what);
-}
+inline Packet flushContext(TPM2_HANDLE what) { return command(TPM2_CC_FlushContext).handle(what); }
 inline Packet contextSave(TPM2_HANDLE what) { return command(TPM2_CC_ContextSave).handle(what); }
 inline Packet contextLoad(TPM2_HANDLE saved, TPM2_HANDLE hierarchy) {
     return command(TPM2_CC_ContextLoad).u64(7).u32(saved).u32(hierarchy).tpm2b(Bytes(40));
 }
-inline Packet createPrimary(TPM2_HANDLE hierarchy = TPM2_RH_OWNER, const Auth &by = password()) {
+inline Packet createPrimary(TPM2_HANDLE hierarchy = TPM2_RH_OWNER, const Auth& by = password()) {
     return command(TPM2_CC_CreatePrimary).handle(hierarchy).auth({by}).tpm2b().tpm2b();
 }
 inline Packet load(TPM2_HANDLE parent) {
@@ -130,7 +128,7 @@ inline Packet load(TPM2_HANDLE parent) {
 inline Packet startAuthSession(TPM2_HANDLE key = TPM2_RH_NULL, TPM2_HANDLE bind = TPM2_RH_NULL) {
     return command(TPM2_CC_StartAuthSession).handle(key).handle(bind).tpm2b(Bytes(16));
 }
-inline Packet unseal(TPM2_HANDLE object, const std::vector<Auth> &by = {password()}) {
+inline Packet unseal(TPM2_HANDLE object, const std::vector<Auth>& by = {password()}) {
     return command(TPM2_CC_Unseal).handle(object).auth(by);
 }
 inline Packet certify(TPM2_HANDLE object, TPM2_HANDLE key) {
@@ -141,9 +139,7 @@ inline Packet getCapability(TPM2_CAP capability, uint32_t property, uint32_t cou
 }
 inline Packet startup(TPM2_SU type) { return command(TPM2_CC_Startup).u16(type); }
 inline Packet shutdown(TPM2_SU type) { return command(TPM2_CC_Shutdown).u16(type); }
-inline Packet clear() {
-    return command(TPM2_CC_Clear).handle(TPM2_RH_LOCKOUT).auth({password()});
-}
+inline Packet clear() { return command(TPM2_CC_Clear).handle(TPM2_RH_LOCKOUT).auth({password()}); }
 inline Packet hierarchyControl(TPM2_HANDLE hierarchy, bool on) {
     return command(TPM2_CC_HierarchyControl)
         .handle(TPM2_RH_PLATFORM)
@@ -153,7 +149,7 @@ inline Packet hierarchyControl(TPM2_HANDLE hierarchy, bool on) {
 }
 
 /// The handle probe of a command: its header, tagged as if authorisations followed, and handles.
-inline Packet probe(TPM2_CC code, const std::vector<TPM2_HANDLE> &handles = {}) {
+inline Packet probe(TPM2_CC code, const std::vector<TPM2_HANDLE>& handles = {}) {
     Packet packet(TPM2_ST_SESSIONS, code);
     for (const TPM2_HANDLE handle : handles) packet.handle(handle);
     return packet;
@@ -163,7 +159,7 @@ inline Packet probe(TPM2_CC code, const std::vector<TPM2_HANDLE> &handles = {}) 
 inline Packet acceptable() { return response(TPM2_RC_INSUFFICIENT); }
 
 /// The answer to GetCapability(TPM_CAP_HANDLES).
-inline Packet handleList(const std::vector<TPM2_HANDLE> &handles, bool more = false) {
+inline Packet handleList(const std::vector<TPM2_HANDLE>& handles, bool more = false) {
     Packet packet = response();
     packet.u8(more).u32(TPM2_CAP_HANDLES).u32(static_cast<uint32_t>(handles.size()));
     for (const TPM2_HANDLE handle : handles) packet.handle(handle);
@@ -175,10 +171,10 @@ struct Property {
     uint32_t name;
     uint32_t value;
 };
-inline Packet propertyList(const std::vector<Property> &list, bool more = false) {
+inline Packet propertyList(const std::vector<Property>& list, bool more = false) {
     Packet packet = response();
     packet.u8(more).u32(TPM2_CAP_TPM_PROPERTIES).u32(static_cast<uint32_t>(list.size()));
-    for (const Property &property : list) packet.u32(property.name).u32(property.value);
+    for (const Property& property : list) packet.u32(property.name).u32(property.value);
     return packet;
 }
 

@@ -30,6 +30,19 @@ Trace traceNamed(const std::string& name) {
     return {};
 }
 
+/// One trace after the other: everything of the first is flushed, the second has its own items.
+Trace joined(Trace first, const Trace& second) {
+    auto offset = static_cast<int>(first.items.size());
+    for (int item = 0; item < offset; item++) first.steps.push_back({bench::Act::Flush, item});
+    first.items.insert(first.items.end(), second.items.begin(), second.items.end());
+    for (bench::Step step : second.steps) {
+        step.item += offset;
+        if (step.second != bench::kNone) step.second += offset;
+        first.steps.push_back(step);
+    }
+    return first;
+}
+
 /// The index of the one that leaves, all at the price of a clean object.
 size_t victimOf(Policy& policy, std::initializer_list<const Use*> uses) {
     std::vector<Policy::Candidate> candidates;
@@ -106,11 +119,31 @@ TEST(Policy, TheChoiceDoesNotDependOnWhereItemsAre) {
               bench::costOf<bench::PolicyRule>(turned, kSlots));
 }
 
+// One interval alone says little: a habit is a mean of many.
+TEST(Policy, OfItemsUsedAtRandomTheMostUsedStay) {
+    Trace trace = traceNamed("16 objects, Zipf");
+    EXPECT_LE(bench::costOf<bench::PolicyRule>(trace, kSlots), 1.1 * bench::optimum(trace, kSlots));
+}
+
 // Foreseeing alone pays 8 % more than least recently used here.
 TEST(Policy, LeastRecentlyUsedDecidesWhereItForeseesBetter) {
     Trace trace = traceNamed("recency, 70 % go deeper");
     EXPECT_LE(bench::costOf<bench::PolicyRule>(trace, kSlots),
               1.01 * bench::costOf<bench::LeastRecentlyUsed>(trace, kSlots));
+}
+
+// Neither what it won long ago nor a bet on the dead keeps it from learning that it now loses; at
+// one of these ends a bet is open.
+TEST(Policy, AChangeOfHabitIsSeenSoon) {
+    Trace before = traceNamed("4 objects in turn");
+    Trace after = traceNamed("recency, 70 % go deeper");
+    double recent = bench::costOf<bench::LeastRecentlyUsed>(after, kSlots);
+    for (int end = 0; end < 4; end++, before.steps.pop_back()) {
+        Trace both = joined(before, after);
+        EXPECT_LE(bench::costOf<bench::PolicyRule>(both, kSlots) -
+                      bench::costOf<bench::PolicyRule>(before, kSlots),
+                  1.02 * recent);
+    }
 }
 
 // No more than fits: no move at all. Else at most 1.2 times the optimum, unless there is nothing

@@ -12,9 +12,7 @@ namespace {
 
 using space::Probe;
 
-Packet made(Probe &probe) {
-    return Packet(Bytes(probe.bytes().begin(), probe.bytes().end()));
-}
+Packet made(Probe& probe) { return Packet(Bytes(probe.bytes().begin(), probe.bytes().end())); }
 
 TEST(Probe, OfACodeIsAHeader) {
     Probe under;
@@ -71,15 +69,14 @@ TEST(Probe, SaysHowManyHandlesItHas) {
 TEST(Probe, AcceptableHandlesAreTold) {
     for (const TPM2_RC code : {0x09Au, 0x095u, 0x144u, 0x145u, 0x142u})
         EXPECT_TRUE(space::handlesAcceptable(code)) << std::hex << code;
-    for (const TPM2_RC code : {0x000u, 0x100u, 0x101u, 0x12Du, 0x143u, 0x184u, 0x19Au, 0x195u,
-                               0x902u, 0x910u, 0x918u})
+    for (const TPM2_RC code :
+         {0x000u, 0x100u, 0x101u, 0x12Du, 0x143u, 0x184u, 0x19Au, 0x195u, 0x902u, 0x910u, 0x918u})
         EXPECT_FALSE(space::handlesAcceptable(code)) << std::hex << code;
 }
 
 /// [handle, absent handle, handle] of NV_Certify, or [persistent, absent, persistent].
 TPM2_RC meaning(TPM2_RC answer, TPM2_HANDLE first = 0x80000000) {
-    Bytes octets =
-        command(TPM2_CC_NV_Certify).handle(first).handle(0x80000001).handle(0x81000001);
+    Bytes octets = command(TPM2_CC_NV_Certify).handle(first).handle(0x80000001).handle(0x81000001);
     return space::precedence(answer, wire::Command(octets), 1, 0x911);
 }
 

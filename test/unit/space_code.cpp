@@ -19,8 +19,11 @@ class Code : public SpaceTest {
     static Packet question() { return getCapability(TPM2_CAP_COMMANDS, kVendor, 1); }
 
     static Packet attributes(TPM2_CC code, uint32_t handles, uint32_t more = 0) {
-        return response().u8(1).u32(TPM2_CAP_COMMANDS).u32(1).u32(
-            (code & 0xFFFF) | (code & TPMA_CC_V) | handles << 25 | more);
+        return response()
+            .u8(1)
+            .u32(TPM2_CAP_COMMANDS)
+            .u32(1)
+            .u32((code & 0xFFFF) | (code & TPMA_CC_V) | handles << 25 | more);
     }
 
     void learn(uint32_t handles, uint32_t more = 0) {
@@ -45,9 +48,9 @@ TEST_F(Code, ThatExistsIsLearnedOnce) {
     // From now on all spaces know it.
     EXPECT_EQ(exchange(*b, command(kVendor).handle(kObject0), command(kVendor).handle(kObject0)),
               response());
-    EXPECT_EQ(exchange(*a, command(kVendor).handle(kObject1), probe(kVendor, {kObject0}),
-                       acceptable()),
-              response(0x910));
+    EXPECT_EQ(
+        exchange(*a, command(kVendor).handle(kObject1), probe(kVendor, {kObject0}), acceptable()),
+        response(0x910));
 }
 
 TEST_F(Code, WhoseHandlesTheTpmMissesExists) {

@@ -51,6 +51,7 @@ class ResourceManaged : public SpaceTest {
         const wire::Command read(octets);
         if (!read.hasCommandTag()) return response(read.tag() == 0x00C4 ? 0x01E : 0x084);
         const TPM2_CC code = read.code();
+        if (code == kVendor && read.hasSessions()) return response(TPM2_RC_SIZE);  // a probe
         if (code == TPM2_CC_FlushContext) given.erase(read.handle(0));
         // A probe has nothing behind its handles.
         if (wire::findCommand(code) && read.hasSessions() &&
@@ -120,8 +121,7 @@ TEST_F(ResourceManaged, FlushContextIsItsOwnHandlesOnly) {
     EXPECT_EQ(a->send(flushContext(kObject0)), response(0x1CB));
     EXPECT_EQ(a->send(flushContext(kObject0).u8(0)), response(0x095));
     EXPECT_EQ(a->send(flushContext(0x80FFFFFF)), response(0x1C4));
-    const Packet authorized =
-        command(TPM2_CC_FlushContext).auth({password()}).u32(kObject0);
+    const Packet authorized = command(TPM2_CC_FlushContext).auth({password()}).u32(kObject0);
     EXPECT_EQ(a->send(authorized), response(0x145));
     EXPECT_EQ(b->send(flushContext(kObject0)), response());
 }
@@ -135,12 +135,15 @@ TEST_F(ResourceManaged, AnotherTagIsForTheTpmToRefuse) {
     EXPECT_EQ(a->send(flushContext(kObject0).tag(0x1234)), response(0x084));
 }
 
-/// A probe of the code alone would be shorter than its handles, if it has any.
-TEST_F(ResourceManaged, ACodeThatMayHaveHandlesIsNotProbed) {
+/// A probe of the code alone would be shorter than its handles, if the command has any.
+TEST_F(ResourceManaged, AProbeOfACodeIsAsLongAsAnyCommandsHandles) {
     create(*a);
     const auto attributes = [](uint32_t handles) {
-        return response().u8(0).u32(TPM2_CAP_COMMANDS).u32(1).u32(TPMA_CC_V | 0x123 |
-                                                                  handles << 25);
+        return response()
+            .u8(0)
+            .u32(TPM2_CAP_COMMANDS)
+            .u32(1)
+            .u32(TPMA_CC_V | 0x123 | handles << 25);
     };
     child.serve([&](const Packet& command) {
         if (command == getCapability(TPM2_CAP_COMMANDS, kVendor, 1)) return attributes(1);
@@ -150,6 +153,17 @@ TEST_F(ResourceManaged, ACodeThatMayHaveHandlesIsNotProbed) {
     EXPECT_EQ(child.commands.back(), command(kVendor).handle(0x80FFFFFF));
     EXPECT_EQ(a->send(command(kVendor)), response(0x19A));
     EXPECT_EQ(a->send(command(kVendor).handle(kObject1)), response(0x910));
+}
+
+/// The kernel answers for codes that its TPM does not have, and marks the answer as its own.
+TEST_F(ResourceManaged, ACodeThatDoesNotExistHasTheTpmsOwnCode) {
+    child.serve([&](const Packet& packet) {
+        EXPECT_TRUE(acceptable(packet)) << "the kernel would refuse: " << packet;
+        Bytes octets = packet;
+        const bool known = wire::findCommand(wire::Command(octets).code()).has_value();
+        return known ? response().u8(0).u32(TPM2_CAP_COMMANDS).u32(0) : response(0xB0143);
+    });
+    EXPECT_EQ(a->send(command(0x20000999)), response(0x143));
 }
 
 /// The connection is gone, and with it all that came through it.

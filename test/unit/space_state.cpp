@@ -45,18 +45,35 @@ TEST_F(State, AFreeHandleIsUsedAgain) {
 
 TEST_F(State, EveryCommandWithAResponseHandleMakesSomething) {
     object(*b, kObject0);
-    TPM2_HANDLE physical = kObject1;
-    const Packet sequence = command(TPM2_CC_HashSequenceStart).tpm2b().u16(TPM2_ALG_SHA256);
-    for (const Packet& make :
-         {load(kPersistent), load(kPersistent).code(TPM2_CC_CreateLoaded),
-          load(kPersistent).code(TPM2_CC_HMAC_Start), sequence,
-          contextLoad(kObject0, TPM2_RH_NULL),
-          command(TPM2_CC_LoadExternal).tpm2b().tpm2b(Bytes(9)).u32(TPM2_RH_NULL)}) {
+    object(*a, kObject1);
+    TPM2_HANDLE physical = kObject2;
+    const auto make = [&](const Packet& command, const Packet& sent) {
         const TPM2_HANDLE expected = physical - 1;
-        EXPECT_EQ(exchange(*a, make, make, response().handle(physical)),
+        EXPECT_EQ(exchange(*a, command, sent, response().handle(physical)),
                   response().handle(expected));
         EXPECT_TRUE(owns(*a, expected, physical++));
-    }
+    };
+    for (const TPM2_CC code : {TPM2_CC_Load, TPM2_CC_CreateLoaded, TPM2_CC_HMAC_Start})
+        make(load(kObject0).code(code), load(kObject1).code(code));
+    for (const Packet& command :
+         {contextLoad(kObject0, TPM2_RH_NULL),
+          command(TPM2_CC_HashSequenceStart).tpm2b().u16(TPM2_ALG_SHA256),
+          command(TPM2_CC_LoadExternal).tpm2b().tpm2b(Bytes(9)).u32(TPM2_RH_NULL)})
+        make(command, command);
+}
+
+/// As a TPM of its own counts, which has loaded the persistent object into its lowest free slot.
+TEST_F(State, AnObjectIsNumberedBesideTheCommandsPersistentOnes) {
+    const auto make = [this](const Packet& command, TPM2_HANDLE physical) {
+        return exchange(*a, command, command, response().handle(physical));
+    };
+    EXPECT_EQ(make(load(kPersistent), kObject0), response().handle(kObject1));
+    EXPECT_EQ(make(createPrimary(), kObject1), response().handle(kObject0));
+    EXPECT_EQ(make(load(kPersistent), kObject2), response().handle(kObject3));
+    EXPECT_TRUE(owns(*a, kObject1, kObject0));
+    EXPECT_TRUE(owns(*a, kObject0, kObject1));
+    EXPECT_TRUE(owns(*a, kObject3, kObject2));
+    EXPECT_FALSE(owns(*a, kObject2, kObject3));
 }
 
 TEST_F(State, AFailedCommandMakesNothing) {
@@ -131,8 +148,8 @@ TEST_F(State, ASavedSessionIsItsOwnersAndNotLoaded) {
     send(*a, contextSave(kPolicy1));
     EXPECT_FALSE(owns(*a, kPolicy1, kPolicy1));
     const Packet query = getCapability(TPM2_CAP_HANDLES, 0x03000000, 9);
-    EXPECT_EQ(exchange(*a, query, query, handleList({})), handleList({kHmac1}));
-    EXPECT_EQ(exchange(*b, query, query, handleList({})), handleList({}));
+    EXPECT_EQ(exchange(*a, query, query, handleList({kHmac1})), handleList({kHmac1}));
+    EXPECT_EQ(exchange(*b, query, query, handleList({kHmac1})), handleList({}));
     EXPECT_EQ(exchange(*b, flushContext(kPolicy1), flushContext(kPoisonPolicy), response(0x1C4)),
               response(0x1CB));
     send(*a, flushContext(kHmac1));
@@ -171,9 +188,9 @@ TEST_F(State, HierarchiesThatAreFlushedTakeTheirObjectsInAllSpaces) {
         for (Client* client : {a.get(), b.get()})
             for (const TPM2_HANDLE which : {0, 1, 2, 3}) {
                 const bool there = std::count(expected.begin(), expected.end(), which) > 0;
-                EXPECT_EQ(owns(*client, kObject0 + which,
-                               kObject0 + which + (client == b.get() ? 4 : 0)),
-                          there)
+                EXPECT_EQ(
+                    owns(*client, kObject0 + which, kObject0 + which + (client == b.get() ? 4 : 0)),
+                    there)
                     << which;
             }
         ownership.tpmRestarted(true);
@@ -225,24 +242,25 @@ TEST_F(State, AnExternalObjectGoesWithTheHierarchyItSays) {
 }
 
 TEST_F(State, AnObjectOfAnUnknownHierarchyIsAskedFor) {
-    pass(*a, load(kPersistent), response().handle(kObject0));
-    EXPECT_EQ(exchange(*b, load(kPersistent), load(kPersistent), response().handle(kObject1)),
-              response().handle(kObject0));
+    for (const auto& [client, physical] : {std::pair{a.get(), kObject0}, {b.get(), kObject1}})
+        EXPECT_EQ(
+            exchange(*client, load(kPersistent), load(kPersistent), response().handle(physical)),
+            response().handle(kObject1));
     child.expect(clear(), response());
     expectProbe(kObject0, 0x910);
     expectProbe(kObject1, 0x09A);
     EXPECT_EQ(a->send(clear()), response());
-    EXPECT_FALSE(owns(*a, kObject0, kObject0));
-    EXPECT_TRUE(owns(*b, kObject0, kObject1));
+    EXPECT_FALSE(owns(*a, kObject1, kObject0));
+    EXPECT_TRUE(owns(*b, kObject1, kObject1));
 }
 
 /// PLATFORM_NV can be switched off like a hierarchy, but no object is in it.
 TEST_F(State, SwitchingPlatformNvOffFlushesNoObject) {
-    pass(*a, load(kPersistent), response().handle(kObject0));
+    exchange(*a, load(kPersistent), load(kPersistent), response().handle(kObject0));
     object(*a, kObject1, TPM2_RH_PLATFORM);
     send(*a, hierarchyControl(TPM2_RH_PLATFORM_NV, false));
-    EXPECT_TRUE(owns(*a, kObject0, kObject0));
-    EXPECT_TRUE(owns(*a, kObject1, kObject1));
+    EXPECT_TRUE(owns(*a, kObject1, kObject0));
+    EXPECT_TRUE(owns(*a, kObject0, kObject1));
 }
 
 // ---- Losses
@@ -268,7 +286,8 @@ TEST_F(State, ASessionThatIsGoneIsForgotten) {
     send(*a, unseal(kPersistent, {password(), {kHmac0}}), 0x919);
     EXPECT_FALSE(owns(*a, kHmac0, kHmac0));
     session(*a, kPolicy1);
-    send(*a, command(TPM2_CC_PolicySecret).handle(TPM2_RH_OWNER).handle(kPolicy1).auth({password()}),
+    send(*a,
+         command(TPM2_CC_PolicySecret).handle(TPM2_RH_OWNER).handle(kPolicy1).auth({password()}),
          0x911);
     EXPECT_FALSE(owns(*a, kPolicy1, kPolicy1));
 }
@@ -390,6 +409,20 @@ TEST_F(NotStarted, AndAFailedShutdownIsNone) {
     EXPECT_TRUE(ownership.sessions().empty());
 }
 
+/// What spoils the orderly Shutdown voids the contexts too.
+TEST_F(NotStarted, AndAShutdownThatWasSpoiledIsNone) {
+    send(*b, shutdown(TPM2_SU_STATE));
+    exchange(*a, contextSave(kObject0), contextSave(kObject0));
+    send(*b, startup(TPM2_SU_CLEAR));
+    EXPECT_TRUE(ownership.sessions().empty());
+    session(*a, kHmac1);
+    send(*a, contextSave(kHmac1));
+    send(*b, shutdown(TPM2_SU_STATE));
+    send(*b, startup(TPM2_SU_STATE), 0x1C4);
+    send(*b, startup(TPM2_SU_CLEAR));
+    EXPECT_TRUE(ownership.sessions().empty());
+}
+
 // ---- What the TPM has
 
 TEST_F(State, MoreSlotsAreLearnedFromTheTpm) {
@@ -397,9 +430,9 @@ TEST_F(State, MoreSlotsAreLearnedFromTheTpm) {
               response(0x184));
     pass(*b, getCapability(TPM2_CAP_TPM_PROPERTIES, TPM2_PT_HR_TRANSIENT_MIN, 1),
          propertyList({{TPM2_PT_HR_TRANSIENT_MIN, 7}}, true));
-    EXPECT_EQ(exchange(*a, readPublic(0x80000006), probe(TPM2_CC_ReadPublic, {kObject0}),
-                       acceptable()),
-              response(0x910));
+    EXPECT_EQ(
+        exchange(*a, readPublic(0x80000006), probe(TPM2_CC_ReadPublic, {kObject0}), acceptable()),
+        response(0x910));
 }
 
 }  // namespace

@@ -27,9 +27,7 @@ class Client {
     Client(tpm::Tpm& tpm, space::Ownership& ownership) : space(tpm, ownership) {}
 
     void start(const Packet& command) { space.start(command.all()); }
-    Packet response() {
-        return Packet(Bytes(space.response().begin(), space.response().end()));
-    }
+    Packet response() { return Packet(Bytes(space.response().begin(), space.response().end())); }
     Packet finish() {
         EXPECT_TRUE(space.wait(kBlock));
         space.fetched();
@@ -72,8 +70,7 @@ class SpaceTest : public testing::Test {
     }
 
     /// Makes an object that the TPM calls `physical`. Returns what the client calls it.
-    TPM2_HANDLE object(Client& client, TPM2_HANDLE physical,
-                       TPM2_HANDLE hierarchy = TPM2_RH_NULL) {
+    TPM2_HANDLE object(Client& client, TPM2_HANDLE physical, TPM2_HANDLE hierarchy = TPM2_RH_NULL) {
         const Packet answer = exchange(client, createPrimary(hierarchy), createPrimary(hierarchy),
                                        response().handle(physical).tpm2b());
         EXPECT_EQ(answer.length(), 16u);
