@@ -149,10 +149,12 @@ TPM2_HANDLE Ownership::nextSuspect() {
 void Ownership::resolveSuspect(TPM2_HANDLE physical, bool alive) {
     if (wire::isSession(physical)) {
         if (!alive) return removeSession(physical);
-        lowerSession(physical)->suspect = false;
+        const auto at = lowerSession(physical);
+        if (at != sessions_.end() && at->handle == physical) at->suspect = false;
         return;
     }
     const auto at = lowerObject(physical);
+    if (at == objects_.end() || at->physical != physical) return;
     if (!alive) return removeObject(*at->owner, at->handle);
     at->suspect = false;
 }

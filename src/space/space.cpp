@@ -76,6 +76,7 @@ tpm::Exchange Space::begin() {
 }
 
 tpm::Exchange Space::answered(size_t size) {
+    noteNotStarted();
     switch (phase_) {
         case Phase::Command:
             return commandAnswered(size);
@@ -91,6 +92,15 @@ tpm::Exchange Space::answered(size_t size) {
             return flushAnswered();
     }
     return tpm::Exchange::none();
+}
+
+/// Not started: everything that was loaded is lost, whoever learns it. Startup itself says so of a
+/// TPM that runs.
+void Space::noteNotStarted() {
+    const bool unseen = phase_ == Phase::Presence || phase_ == Phase::Closing;
+    wire::Response response({unseen ? ownership_.scratch() : response_.data(), wire::kHeaderSize});
+    const bool startup = phase_ == Phase::Command && command().code() == TPM2_CC_Startup;
+    if (response.code() == TPM2_RC_INITIALIZE && !startup) ownership_.tpmRestarted(false);
 }
 
 void Space::failed(TSS2_RC rc) {
@@ -130,7 +140,7 @@ tpm::Exchange Space::beginCommand() {
     if (!command().hasCommandTag()) {
         // The TPM reads nothing but the tag, and refuses: what else is there need not reach it.
         commandSize_ = wire::kHeaderSize;
-        wire::put32(&command_[2], wire::kHeaderSize);
+        wire::putHeader(command_.data(), command().tag(), commandSize_, TPM2_CC_GetTestResult);
         return sendCommand();
     }
     auto attributes = wire::findCommand(command().code());
@@ -296,6 +306,8 @@ tpm::Exchange Space::prepareFlush() {
 /// A code that the table does not have. Most such codes do not exist; that is asked first, with
 /// a probe, because GetCapability would end an exclusive audit session for a mere typing error.
 tpm::Exchange Space::askForCode() {
+    // A resource manager refuses such a probe for want of handles.
+    if (tpm_.isResourceManager()) return askForHandles();
     probe_.ofCode(command().code());
     return exchange(Phase::CodeExists, probe_.bytes(), response_.data());
 }
@@ -303,6 +315,10 @@ tpm::Exchange Space::askForCode() {
 tpm::Exchange Space::codeExistsAnswered() {
     const TPM2_RC code = wire::Response(response_).code();
     if (!handlesAcceptable(code) && !wire::isHandleError(code)) return answer(code);
+    return askForHandles();
+}
+
+tpm::Exchange Space::askForHandles() {
     // Part 3, 30.2: TPM_CAP_COMMANDS, one entry from this code on.
     uint8_t* query = ownership_.scratch();
     constexpr size_t kSize = wire::kHeaderSize + 12;
@@ -370,11 +386,9 @@ void Space::refused(TPM2_RC code) {
             ownership_.removeObject(holding_, gone);
         if (!tpm_.noticesLoss()) ownership_.suspectEverything();
     }
-    // Not started: everything that was loaded is lost. Startup itself says so of a running TPM;
-    // refused for another reason, there is no orderly Shutdown to come back from.
-    const bool startup = command().code() == TPM2_CC_Startup;
-    if (code == TPM2_RC_INITIALIZE && !startup) ownership_.tpmRestarted(false);
-    if (code != TPM2_RC_INITIALIZE && startup) ownership_.shutdownState = false;
+    // There is no orderly Shutdown to come back from.
+    if (command().code() == TPM2_CC_Startup && code != TPM2_RC_INITIALIZE)
+        ownership_.shutdownState = false;
 }
 
 void Space::succeeded(size_t size) {

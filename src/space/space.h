@@ -126,6 +126,7 @@ class Space final : public tpm::User {
     tpm::Exchange probeHandles(size_t absent, Claim why);
     bool probeForResourceManager(size_t absent);
     tpm::Exchange askForCode();
+    tpm::Exchange askForHandles();
 
     bool mapHandles(size_t& absent, Claim& why);
     void guardSessions();
@@ -138,6 +139,7 @@ class Space final : public tpm::User {
     tpm::Exchange presenceAnswered();
     tpm::Exchange flushAnswered();
 
+    void noteNotStarted();
     void refused(TPM2_RC code);
     void succeeded(size_t size);
     void endSessions();

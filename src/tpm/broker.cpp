@@ -148,18 +148,22 @@ void Broker::advance(Lock& lock) {
 void Broker::send(Lock& lock, const Exchange& exchange) {
     if (exchange.nothing()) return endTurn();
     exchange_ = exchange;
-    const TSS2_RC rc = sendNow(lock);
-    if (rc != TSS2_RC_SUCCESS) fail(rc);
+    const TSS2_RC rc = prepareChild(lock);
+    if (rc != TSS2_RC_SUCCESS) return fail(rc);
+    const TSS2_RC sent = transmit(lock);
+    if (sent != TSS2_RC_SUCCESS) breakConnection(sent);
 }
 
-TSS2_RC Broker::sendNow(Lock& lock) {
-    TSS2_RC rc = openChild(lock);
-    if (rc != TSS2_RC_SUCCESS) return rc;
-    rc = useLocality(lock, running_->user.locality());
-    if (rc != TSS2_RC_SUCCESS) return rc;
+/// Makes the child ready for the running user's command.
+TSS2_RC Broker::prepareChild(Lock& lock) {
+    const TSS2_RC rc = openChild(lock);
+    return rc != TSS2_RC_SUCCESS ? rc : useLocality(lock, running_->user.locality());
+}
+
+TSS2_RC Broker::transmit(Lock& lock) {
     ++running_->sent;
     lock.unlock();
-    rc = child_.transmit(exchange_.command);
+    const TSS2_RC rc = child_.transmit(exchange_.command);
     lock.lock();
     return rc;
 }
@@ -174,7 +178,7 @@ bool Broker::receive(Lock& lock, int32_t timeout) {
     if (rc == TSS2_RC_SUCCESS) {
         send(lock, running_->user.answered(size));
     } else {
-        fail(rc);
+        breakConnection(rc);
     }
     advance(lock);
     return true;
@@ -189,8 +193,6 @@ TSS2_RC Broker::openChild(Lock& lock) {
         LOG_ERROR("The child TCTI '%s' cannot be opened: 0x%x", child_.nameAndConf().c_str(), rc);
         return rc;
     }
-    // A resource manager flushes what came through a connection when the connection closes.
-    if (everOpened_ && isResourceManager_) ++epoch_;
     everOpened_ = true;
     locality_ = 0;
     return rc;
@@ -205,9 +207,16 @@ TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
     return rc;
 }
 
+/// The child failed in the middle of an exchange: what state it is in cannot be known.
+void Broker::breakConnection(TSS2_RC rc) {
+    child_.close();
+    // A resource manager flushes what came through a connection when the connection closes.
+    if (isResourceManager_) ++epoch_;
+    fail(rc);
+}
+
 void Broker::fail(TSS2_RC rc) {
     LOG_ERROR("The child TCTI '%s' failed: 0x%x", child_.nameAndConf().c_str(), rc);
-    child_.close();
     running_->user.failed(rc);
     endTurn();
 }

@@ -51,10 +51,12 @@ class Broker final : public Tpm {
     /// All need the lock and `driven_`; they let the lock go around calls into the child.
     void advance(Lock& lock);
     void send(Lock& lock, const Exchange& exchange);
-    TSS2_RC sendNow(Lock& lock);
+    TSS2_RC prepareChild(Lock& lock);
+    TSS2_RC transmit(Lock& lock);
     bool receive(Lock& lock, int32_t timeout);
     TSS2_RC openChild(Lock& lock);
     TSS2_RC useLocality(Lock& lock, uint8_t locality);
+    void breakConnection(TSS2_RC rc);
     void fail(TSS2_RC rc);
     void endTurn();
 

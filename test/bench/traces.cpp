@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
-#include <numeric>
 #include <random>
 #include <utility>
 

@@ -47,6 +47,7 @@ struct Disputed {
         std::map<TPM2_CC, size_t> counts;
         for (const Command& command : everyCommand({}))
             counts[command.code()] = command.handles().size();
+        counts[TPM2_CC_FlushContext] = 1;  // a parameter, for all others
         return counts;
     }
 };
@@ -79,6 +80,17 @@ bool roomBySwapping(Twins& twins, const Disputed& command) {
            twins.objectsOfOurs() + command.slots() > 3;
 }
 
+/** It has then given out numbers that a private TPM has not; they stay in range. */
+bool moreHandlesBySwapping(Twins& twins, const Disputed& command) {
+    const TPM2_RC answer = twins.spaceAnswered();
+    const bool absent =
+        (answer >= TPM2_RC_REFERENCE_H0 && answer <= TPM2_RC_REFERENCE_H0 + 2) || answer == 0x1CB;
+    return Client::spacesSwap() && absent &&
+           std::any_of(command.handles.begin(), command.handles.end(), [](TPM2_HANDLE handle) {
+               return handle >= 0x80000003 && handle < 0x80000010;
+           });
+}
+
 /** The TPM takes the number of a free slot for the persistent object that an earlier handle of the
  *  same command has just brought there.  A space says that the handle is nobody's. */
 bool persistentAlias(Twins& twins, const Disputed& command) {
@@ -104,6 +116,7 @@ constexpr Difference kDifferences[] = {
     {"the neighbour's object leaves no slot", noObjectSlot},
     {"the neighbour's session leaves no slot", noSessionSlot},
     {"swapping has a slot where a private TPM has none", roomBySwapping},
+    {"swapping has given out more handles than a private TPM", moreHandlesBySwapping},
     {"the TPM takes an absent object for a persistent one", persistentAlias},
     {"a reserved permanent handle beside an absent object", reservedBind},
 };
