@@ -139,8 +139,10 @@ tpm::Exchange Space::beginCommand() {
     plan_ = Plan{};
     if (!command().hasCommandTag()) {
         // The TPM reads nothing but the tag, and refuses: what else is there need not reach it.
+        // A resource manager would look for the handles of the code, so it gets one without.
+        const TPM2_CC code = tpm_.isResourceManager() ? TPM2_CC_GetTestResult : command().code();
         commandSize_ = wire::kHeaderSize;
-        wire::putHeader(command_.data(), command().tag(), commandSize_, TPM2_CC_GetTestResult);
+        wire::putHeader(command_.data(), command().tag(), commandSize_, code);
         return sendCommand();
     }
     auto attributes = wire::findCommand(command().code());

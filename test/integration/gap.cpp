@@ -13,6 +13,7 @@
 
 #include "support/client.h"
 #include "support/command.h"
+#include "support/crypto.h"
 #include "support/response.h"
 #include "support/simulator.h"
 
@@ -30,7 +31,8 @@ struct Policy {
 
     Policy(Client& client, int number) {
         session = handle(client.ok(startAuthSession(TPM2_SE_POLICY)));
-        client.ok(policyCommandCode(session, TPM2_CC_FIRST + 1 + static_cast<TPM2_CC>(number)));
+        const Bytes anything = sha256(bytes(std::to_string(number)));
+        client.ok(Command(TPM2_CC_PolicyCpHash).handle(session).tpm2b(anything));
         digest = client.ok(policyGetDigest(session));
     }
     void save(Client& client) { saved = context(client.ok(contextSave(session))); }
@@ -50,18 +52,18 @@ class Gap : public testing::Test {
 
     Client space() const { return Client::space(sim, "sessions=2"); }
 
-    /** A session of the stranger's is saved until the TPM refuses. */
+    /** A session of the stranger's is saved and loaded until the TPM refuses. */
     void reachTheGap() {
         constexpr int kEnough = 70000;
         const TPM2_HANDLE session = handle(stranger.ok(startAuthSession()));
         for (int saves = 0; saves < kEnough; saves++) {
-            const Bytes response = stranger.send(contextSave(session));
-            if (rc(response) != TPM2_RC_SUCCESS) {
-                EXPECT_EQ(hex(rc(response)), hex(TPM2_RC_CONTEXT_GAP));
-                stranger.ok(flushContext(session));
-                return;
-            }
-            stranger.ok(contextLoad(context(response)));
+            Bytes response = stranger.send(contextSave(session));
+            if (rc(response) == TPM2_RC_SUCCESS)
+                response = stranger.send(contextLoad(context(response)));
+            if (rc(response) == TPM2_RC_SUCCESS) continue;
+            EXPECT_EQ(hex(rc(response)), hex(TPM2_RC_CONTEXT_GAP));
+            stranger.ok(flushContext(session));
+            return;
         }
         FAIL() << "no gap after " << kEnough << " saves";
     }

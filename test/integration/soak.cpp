@@ -59,7 +59,8 @@ class Soak : public testing::Test {
     void finishAll() {
         for (unsigned i = 0; i < kSpaces && !failed_; ++i)
             check(i, [&](SoakSpace& space) { space.finish(i % 2 == 0); });
-        std::cout << steps_ << " steps" << std::endl;
+        std::cout << steps_ << " steps, " << spaces_.back().sessionsSaved() << " sessions saved"
+                  << std::endl;
         spaces_.clear();
         if (!failed_) {
             EXPECT_EQ(residue(sim_), "") << "seed " << seed_;

@@ -473,6 +473,12 @@ void SoakSpace::makeSleepers() {
 }
 
 void SoakSpace::wakeSleepers() {
+    // The contexts are numbered.
+    const TPM2_HANDLE idle = idle_.session.handle();
+    doing_ = "ContextSave of the session that was idle, " + hex(idle);
+    const Bytes saved = context(client_.ok(contextSave(idle)));
+    same(handle(client_.ok(contextLoad(saved))), idle, "the loaded session's handle");
+    sessionsSaved_ = Cursor(saved).u64() - Cursor(sleeperContext_).u64();
     const TPM2_HANDLE sleeper = sleeper_.session.handle();
     doing_ = "ContextLoad of the session that slept, " + hex(sleeper);
     same(handle(client_.ok(contextLoad(sleeperContext_))), sleeper, "the loaded session's handle");

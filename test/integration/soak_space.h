@@ -40,6 +40,9 @@ class SoakSpace {
     /// What it did last, for the message when it went wrong.
     const std::string& doing() const { return doing_; }
 
+    /// How many contexts of sessions, anybody's, the TPM saved from fill() to finish().
+    uint64_t sessionsSaved() const { return sessionsSaved_; }
+
   private:
     using Bytes = spaces::test::Bytes;
     using Command = spaces::test::Command;
@@ -144,5 +147,6 @@ class SoakSpace {
     Bytes sleeperContext_;
     Session idle_;  // not saved, and not used until the end
     Bytes awaitedName_;
+    uint64_t sessionsSaved_ = 0;
     std::string doing_;
 };

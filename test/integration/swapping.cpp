@@ -450,19 +450,6 @@ TEST_F(Swapping, BoundAndSaltedSession) {
     }
 }
 
-/** PolicyCpHash for the command without sessions; `names` of its handles. */
-Command policyCpHash(TPM2_HANDLE policy, Command command, const std::vector<Bytes>& names) {
-    Bytes input;
-    append(input, command.code(), 4);
-    for (const Bytes& name : names) append(input, name);
-    append(input, command.parameters());
-    return Command(TPM2_CC_PolicyCpHash).handle(policy).tpm2b(sha256(input));
-}
-
-Command policyNameHash(TPM2_HANDLE policy, const Bytes& name) {
-    return Command(TPM2_CC_PolicyNameHash).handle(policy).tpm2b(sha256(name));
-}
-
 /** PolicySecret with an expiration: that many seconds from now on. */
 Command policySecretFor(TPM2_HANDLE policy, int32_t seconds) {
     Command command = policySecret(TPM2_RH_OWNER, policy);
@@ -484,43 +471,65 @@ struct PolicyKey {
 };
 
 // What a policy session has noted beside its digest: that the auth value or the password is
-// needed, which command it is for, on which objects, and until when.
+// needed, and until when it is good.
 TEST_F(Swapping, PolicyStateSurvives) {
     Session authValue = Session::start(a, TPM2_SE_POLICY);
     const Handles policies = startSessions(a, 5, TPM2_SE_POLICY);
-    const TPM2_HANDLE password = policies[0], cpHash = policies[1], nameHash = policies[2],
-                      brief = policies[3], lasting = policies[4];
+    const TPM2_HANDLE password = policies[0], brief = policies[1], lasting = policies[2];
     const auto opening = [&](const Command& step, TPM2_HANDLE policy, const char* auth = "") {
         a.ok(step);
-        const Bytes digest = policyDigest(a, policy);
-        return PolicyKey(a, digest, auth);
+        return PolicyKey(a, policyDigest(a, policy), auth);
     };
     const PolicyKey one = opening(policyAuthValue(authValue.handle()), authValue.handle(), "auth");
     const PolicyKey two = opening(policyPassword(password), password, "auth");
     const PolicyKey three = opening(policySecretFor(brief, 1), brief);
     const PolicyKey four = opening(policySecretFor(lasting, 3600), lasting);
-    const Command useOfFour = hmac(four.object, "data");
     authValue.authValueNeeded = true;
 
     crowd();
     EXPECT_EQ(hex(rc(authValue.authorize(a, hmac(one.object, "data"), "auth", {one.name}))),
               hex(0u));
-    EXPECT_EQ(answer(with(hmac(two.object, "data"), password)), hex(0x9A2u));
-    EXPECT_EQ(
-        answer(hmac(two.object, "data").noAuth().session(password, {}, kContinue, bytes("auth"))),
-        hex(0u));
+    const Command useOfTwo = hmac(two.object, "data").noAuth();
+    EXPECT_EQ(answer(Command(useOfTwo).session(password)), hex(0x9A2u));
+    EXPECT_EQ(answer(Command(useOfTwo).session(password, {}, kContinue, bytes("auth"))), hex(0u));
     crowd();
-    EXPECT_EQ(answer(with(useOfFour, lasting)), hex(0u));
+    EXPECT_EQ(answer(with(hmac(four.object, "data"), lasting)), hex(0u));
     usleep(1'100'000);  // however long it takes, the time is over then
     EXPECT_EQ(answer(with(hmac(three.object, "data"), brief)), hex(0x9A3u));
+}
 
-    // These two are bound to a command and to an object: any other is refused.
-    a.ok(policyCpHash(cpHash, hmac(four.object, "data"), {four.name}));
-    a.ok(policyNameHash(nameHash, four.name));
-    const PolicyKey five(a, policyDigest(a, cpHash)), six(a, policyDigest(a, nameHash));
+/** Opens the hierarchy by what the session's policy is now. */
+void setPrimaryPolicy(Client& client, TPM2_RH hierarchy, TPM2_HANDLE policy) {
+    client.ok(Command(TPM2_CC_SetPrimaryPolicy)
+                  .handle(hierarchy)
+                  .password()
+                  .tpm2b(policyDigest(client, policy))
+                  .u16(TPM2_ALG_SHA256));
+}
+
+// Also, that it is for one command, or for one object.
+TEST_F(Swapping, PolicyBindingsSurvive) {
+    const Handles policies = startSessions(a, 6, TPM2_SE_POLICY);
+    const TPM2_HANDLE cpHash = policies[0], nameHash = policies[1];
+    Command allowed = createPrimary(TPM2_RH_OWNER, hmacKey());
+    Bytes input;
+    append(input, allowed.code(), 4);
+    append(input, handleName(TPM2_RH_OWNER));
+    append(input, allowed.parameters());
+    a.ok(Command(TPM2_CC_PolicyCpHash).handle(cpHash).tpm2b(sha256(input)));
+    a.ok(Command(TPM2_CC_PolicyNameHash)
+             .handle(nameHash)
+             .tpm2b(sha256(handleName(TPM2_RH_ENDORSEMENT))));
+    setPrimaryPolicy(a, TPM2_RH_OWNER, cpHash);
+    setPrimaryPolicy(a, TPM2_RH_ENDORSEMENT, nameHash);
+    setPrimaryPolicy(a, TPM2_RH_PLATFORM, nameHash);
+
     crowd();
-    EXPECT_EQ(answer(with(hmac(five.object, "data"), cpHash)), hex(0x9A5u));
-    EXPECT_EQ(answer(with(hmac(six.object, "data"), nameHash)), hex(0x9A5u));
+    EXPECT_EQ(answer(with(createPrimary(TPM2_RH_OWNER, eccSigning()), cpHash)), hex(0x99Du));
+    EXPECT_EQ(answer(with(createPrimary(TPM2_RH_PLATFORM), nameHash)), hex(0x99Du));
+    crowd();
+    EXPECT_EQ(answer(with(allowed, cpHash)), hex(0u));
+    EXPECT_EQ(answer(with(createPrimary(TPM2_RH_ENDORSEMENT), nameHash)), hex(0u));
 }
 
 // A session's nonces roll with each use, and its response is an HMAC over what the TPM has said.

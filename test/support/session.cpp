@@ -142,7 +142,10 @@ Bytes Session::audit(Client &client, Command command, const std::vector<Bytes> &
 class Exchange {
   public:
     Exchange(Command command, const std::vector<Use> &uses, const std::vector<Bytes> &names)
-        : command_(std::move(command)), uses_(uses), names_(completeNames(command_, names)) {}
+        : command_(std::move(command)),
+          authorizes_(!command_.authorizations().empty()),
+          uses_(uses),
+          names_(completeNames(command_, names)) {}
 
     /** The command as it goes out: nonces rolled, first parameter encrypted, HMACs made. */
     Bytes command();
@@ -162,6 +165,7 @@ class Exchange {
     }
 
     Command command_;
+    const bool authorizes_;  ///< the first of the uses does, as the command's password did
     const std::vector<Use> &uses_;
     std::vector<Bytes> names_;
     std::vector<Bytes> keys_;
@@ -185,7 +189,8 @@ void Exchange::encrypt() {
                             use->session->nonceTpm_, true);
 }
 
-/** When another session than the first encrypts, the first one's HMAC takes in its nonceTPM. */
+/** When another session than the first encrypts, the first one's HMAC takes in its nonceTPM; if it
+ *  authorises something. */
 Bytes Exchange::otherNonces() const {
     Bytes nonces;
     const Use *decrypting = with(TPMA_SESSION_DECRYPT);
@@ -220,7 +225,7 @@ Bytes Exchange::command() {
         Bytes input = joined({commandHash,
                               session.nonceCaller_,
                               session.nonceTpm_,
-                              i == 0 ? otherNonces() : Bytes{},
+                              i == 0 && authorizes_ ? otherNonces() : Bytes{},
                               {use.attributes}});
         command_.session(session.handle_, session.nonceCaller_, use.attributes,
                          hmacSha256(keys_[i], input));
