@@ -11,6 +11,8 @@
 # SPACES_LIBRARY=none is the control experiment: the same steps without the library, flushed by
 # hand after each. What fails there is the fault of the test or of a tool, not of the library.
 #
+# SPACES_TEST_OPTIONS are options for its conf string, "swap=on" for one; none without it.
+#
 # SPACES_PRELOAD is what a program that is not ours must preload to load a library built with a
 # sanitizer; empty without one.
 #
@@ -41,7 +43,7 @@ setup() {
     fi
     simulator_start || fail "no TPM"
     bare=$simulator_tcti
-    space=$SPACES_LIBRARY:$bare
+    space=$SPACES_LIBRARY:${SPACES_TEST_OPTIONS:+$SPACES_TEST_OPTIONS,}$bare
     if [[ $SPACES_LIBRARY == none ]]; then space=$bare; fi
     if [[ -n $preload ]]; then initialize_sanitizer_first; fi
     mkdir "$simulator_dir/work"
