@@ -439,10 +439,15 @@ Codes added(const Codes& heard, const Codes& sent) {
     return rest;
 }
 
-/** What a space that swaps sends to make room is these three commands and no others. */
-bool isMove(TPM2_CC code) {
-    return code == TPM2_CC_ContextSave || code == TPM2_CC_ContextLoad ||
-           code == TPM2_CC_FlushContext;
+/** All but the three commands that a space sends to make room; a command that had to be sent again
+ *  after that counts once. */
+Codes withoutMoves(Codes codes) {
+    std::erase_if(codes, [](TPM2_CC code) {
+        return code == TPM2_CC_ContextSave || code == TPM2_CC_ContextLoad ||
+               code == TPM2_CC_FlushContext;
+    });
+    codes.erase(std::unique(codes.begin(), codes.end()), codes.end());
+    return codes;
 }
 
 TEST_F(CountsOfTwo, FullSlotsAreFree) {
@@ -498,13 +503,11 @@ TEST_F(CountsOfTwo, LayerSendsNothingElse) {
     b.ok(createPrimary());
     a.space.close();
     b.space.close();
-    const Codes moves = added(sim.commandCodes(), sent);
     if (swapping()) {
-        EXPECT_TRUE(std::all_of(moves.begin(), moves.end(), isMove));
-        EXPECT_NE(std::find(moves.begin(), moves.end(), TPM2_CC_ContextLoad), moves.end());
+        EXPECT_EQ(withoutMoves(sim.commandCodes()), withoutMoves(sent));
     } else {
         // Each C leaves an object, a sequence and a session; B leaves one; A's went with Clear.
-        EXPECT_EQ(moves, flushes(5 * 3 + 1));
+        EXPECT_EQ(added(sim.commandCodes(), sent), flushes(5 * 3 + 1));
     }
     EXPECT_EQ(residue(sim), "");
 }

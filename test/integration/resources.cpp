@@ -72,11 +72,10 @@ TEST_F(Isolation, PropertiesAmongOthers) {
     // What is available is what the TPM has left for everybody; slots that others have are
     // available with swapping.
     const uint32_t slots = swapping() ? 2 : 1;
-    EXPECT_EQ(
-        propertyList(a.ok(getProperties(TPM2_PT_HR_LOADED, 6))),
-        (std::vector<uint32_t>{TPM2_PT_HR_LOADED, 1, TPM2_PT_HR_LOADED_AVAIL, slots,
-                               TPM2_PT_HR_ACTIVE, 2, TPM2_PT_HR_ACTIVE_AVAIL, 60,
-                               TPM2_PT_HR_TRANSIENT_AVAIL, slots, TPM2_PT_HR_PERSISTENT, 0}));
+    EXPECT_EQ(propertyList(a.ok(getProperties(TPM2_PT_HR_LOADED, 6))),
+              (std::vector<uint32_t>{TPM2_PT_HR_LOADED, 1, TPM2_PT_HR_LOADED_AVAIL, slots,
+                                     TPM2_PT_HR_ACTIVE, 2, TPM2_PT_HR_ACTIVE_AVAIL, 60,
+                                     TPM2_PT_HR_TRANSIENT_AVAIL, slots, TPM2_PT_HR_PERSISTENT, 0}));
     EXPECT_EQ(propertyList(own.ok(getProperties(TPM2_PT_HR_LOADED, 6))),
               (std::vector<uint32_t>{TPM2_PT_HR_LOADED, 1, TPM2_PT_HR_LOADED_AVAIL, 2,
                                      TPM2_PT_HR_ACTIVE, 2, TPM2_PT_HR_ACTIVE_AVAIL, 62,

@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Runs an integration test once more, with spaces that swap: swapped.sh test/integration/NAME.swap
-# runs test/integration/NAME.int. NAME.swap is but a name for that; there is nothing in it.
+# Runs an integration test once more, with spaces that swap: given the file
+# test/integration/swapping-NAME.swap, which is a name and nothing more, test/integration/NAME.int.
 #
 # What always holds here: what clients are answered depends neither on swapping nor on how many of
 # the TPM's slots it may use, so the test is run with several limits, and each run must pass.
 set -euo pipefail
 
-program=${1%.swap}.int
-everything=(swap=on swap=on,objects=2,sessions=2 swap=on,objects=1,sessions=1)
+program=${1/swapping-/}
+program=${program%.swap}.int
+everything=("swap=on" "swap=on,objects=2,sessions=2" "swap=on,objects=1,sessions=1")
 arguments=()
 case ${program##*/} in
     # What is free, and what is in the TPM, is known only while everything fits.

@@ -16,12 +16,19 @@ simulator_dir=
 simulator_pid=
 simulator_tcti=
 
+# simulator_guard CLEANUP: runs CLEANUP when the shell ends. A signal may come twice, once to the
+# shell and once to its process group: the second must not end the cleaning up half-way.
+simulator_guard() {
+    # shellcheck disable=SC2064 # the command is what it is now
+    trap "$1" EXIT
+    trap 'trap "" HUP INT TERM; exit 129' HUP
+    trap 'trap "" HUP INT TERM; exit 130' INT
+    trap 'trap "" HUP INT TERM; exit 143' TERM
+}
+
 # simulator_start: a TPM that has been started up (TPM2_Startup CLEAR) and is empty.
 simulator_start() {
-    trap simulator_stop EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+    simulator_guard simulator_stop
     simulator_dir=$(mktemp -d "${TMPDIR:-/tmp}/spaces.XXXXXX") || return 1
     mkdir "$simulator_dir/tpm" || return 1
 
@@ -60,8 +67,9 @@ simulator_try_port() {
 # simulator_stop: called by the EXIT trap; safe to call at any time and more than once.
 simulator_stop() {
     if [[ -n $simulator_pid ]]; then
-        kill "$simulator_pid" 2>/dev/null
-        wait "$simulator_pid" 2>/dev/null
+        # Whoever ends this shell may have ended swtpm as well: neither may keep `set -e` from the rest.
+        kill "$simulator_pid" 2>/dev/null || true
+        wait "$simulator_pid" 2>/dev/null || true
         simulator_pid=
     fi
     if [[ -n $simulator_dir ]]; then
