@@ -42,7 +42,6 @@ class Swap final : public tpm::Tpm {
 
     std::unique_ptr<tpm::Channel> open(tpm::User& user) override;
     bool isResourceManager() const override { return below_.isResourceManager(); }
-    bool noticesLoss() const override { return true; }
     bool makesRoom() const override { return true; }
     bool isStranded(TPM2_HANDLE session) const override;
     unsigned epoch() const override { return 0; }  // what is lost is accounted for here

@@ -99,6 +99,7 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     if (command().code() == TPM2_CC_FlushContext) return takeFlush();
     if (!reserve()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
     readNames();
+    if (asksForPresence() && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
     readNeeds();
     return next();
 }
@@ -130,6 +131,25 @@ void Swap::Turn::readNames() {
         if (wire::isSession(entry.handle))
             sessions_.add({entry.handle, i, true, !entry.continueSession});
     }
+}
+
+/// ContextSave with authorisations announced and none there: it cannot be executed, and asks
+/// whether something can be used.
+bool Swap::Turn::asksForPresence() {
+    constexpr size_t kSize = wire::kHeaderSize + wire::kHandleSize;
+    return command().code() == TPM2_CC_ContextSave && command().hasSessions() &&
+           command().size() == kSize;
+}
+
+/// What the command names first is not in the TPM: as far as we know it would come when called.
+bool Swap::Turn::isOut() {
+    if (objects_.count > 0) {
+        const Object* object = contents_.findObject(objects_.items[0].handle);
+        return object != nullptr && object->physical == 0;
+    }
+    if (sessions_.count == 0) return false;
+    const Session* session = contents_.findSession(sessions_.items[0].handle);
+    return session != nullptr && session->place == Session::Place::Out;
 }
 
 /// A new object needs a slot, and so does Create for its work; a new session needs one of its kind.
@@ -353,10 +373,13 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
         retriedLost_ = true;
         return next();
     }
-    for (const Named& named : sessions_)
-        if (code ==
-            (named.authorizes ? TPM2_RC_REFERENCE_S0 : TPM2_RC_REFERENCE_H0) + named.position)
-            contents_.removeSession(named.handle);
+    for (const Named& named : sessions_) {
+        const Session* session = contents_.findSession(named.handle);
+        const TPM2_RC absent = named.authorizes ? TPM2_RC_REFERENCE_S0 : TPM2_RC_REFERENCE_H0;
+        if (code != absent + named.position || session == nullptr) continue;
+        // One that its client saved is rightly absent, and its context may be renewed yet.
+        if (session->place == Session::Place::Loaded) contents_.removeSession(named.handle);
+    }
     return pass(size);
 }
 

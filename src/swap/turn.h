@@ -68,6 +68,8 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     void readNames();
     void readNeeds();
     bool reserve();
+    bool asksForPresence();
+    bool isOut();
     wire::Command command() { return wire::Command(command_.command); }
 
     // What is missing; nothing if nothing is, or if nothing can be done about it.

@@ -156,6 +156,8 @@ bool readsOnly(TPM2_CC code) {
 /** Commands whose success concerns the client's objects and sessions alone, or what both TPMs
  *  still share with their other halves afterwards.  After any other one the TPMs are renewed. */
 bool concernsOwnThings(TPM2_CC code) {
+    // Between Shutdown and Startup nothing may be saved, so a space that swaps is out of slots.
+    if (code == TPM2_CC_Shutdown) return !Client::spacesSwap();
     static const std::set<TPM2_CC> codes = {TPM2_CC_CreatePrimary,
                                             TPM2_CC_Create,
                                             TPM2_CC_CreateLoaded,
@@ -194,8 +196,7 @@ bool concernsOwnThings(TPM2_CC code) {
                                             TPM2_CC_PCR_Reset,
                                             TPM2_CC_NV_Write,
                                             TPM2_CC_ObjectChangeAuth,
-                                            TPM2_CC_EC_Ephemeral,
-                                            TPM2_CC_Shutdown};
+                                            TPM2_CC_EC_Ephemeral};
     return codes.count(code) != 0;
 }
 

@@ -324,6 +324,22 @@ TEST_F(BrokerTest, ALocalityThatTheChildDoesNotHaveFailsItsUserAlone) {
     EXPECT_EQ(child.closes, 0u) << "the child is as well as before";
 }
 
+/// A connection that breaks shows in whatever call comes next, which may be this one.
+TEST_F(BrokerTest, AChildThatFailsOverALocalityIsOpenedAgain) {
+    b.atLocality = 3;
+    ASSERT_EQ(broker.connect(), TSS2_RC_SUCCESS);
+    child.localityCode = TSS2_TCTI_RC_IO_ERROR;
+    child.whileOpening = [this] { child.localityCode = TSS2_RC_SUCCESS; };
+    b.submit({numbered(1)});
+    EXPECT_TRUE(b.channel->wait(kBlock));
+    EXPECT_EQ(b.failures, std::vector<TSS2_RC>{TSS2_TCTI_RC_IO_ERROR});
+    expect(2).atLocality(3);
+    b.submit({numbered(2)});
+    EXPECT_TRUE(b.channel->wait(kBlock));
+    EXPECT_EQ(b.answers, answers({2}));
+    EXPECT_EQ(child.opens, 2u);
+}
+
 class Failing : public BrokerTest, public testing::WithParamInterface<bool> {
   protected:
     void fail(uint16_t number, TSS2_RC rc) {
@@ -502,6 +518,24 @@ TEST_F(BrokerTest, AContextCanBeOpenedWhileAnotherThreadIsInTheChild) {
     EXPECT_EQ(b.channel->tryLocality(0), TSS2_RC_SUCCESS);
     done.count_down();
     driver.join();
+    EXPECT_EQ(child.opens, 1u);
+}
+
+TEST_F(BrokerTest, ACommandWaitsWhileAnotherThreadOpensTheChild) {
+    std::latch opening(1), submitted(1);
+    child.whileOpening = [&] {
+        child.whileOpening = nullptr;
+        opening.count_down();
+        submitted.wait();
+    };
+    expect(1);
+    std::thread opener([&] { EXPECT_EQ(broker.connect(), TSS2_RC_SUCCESS); });
+    opening.wait();
+    a.submit({numbered(1)});
+    submitted.count_down();
+    EXPECT_TRUE(a.channel->wait(kBlock));
+    opener.join();
+    EXPECT_EQ(a.answers, answers({1}));
     EXPECT_EQ(child.opens, 1u);
 }
 

@@ -65,7 +65,7 @@ TSS2_RC FakeChild::load(const char* nameAndConf, TSS2_TCTI_CONTEXT** context) {
     const auto found = children().find(nameAndConf);
     if (found == children().end()) return TSS2_TCTI_RC_NOT_SUPPORTED;
     FakeChild& child = *found->second;
-    if (child.whileOpening) child.whileOpening();
+    if (const auto action = child.whileOpening) action();
     if (child.openCode != TSS2_RC_SUCCESS) return child.openCode;
     EXPECT_FALSE(child.open_) << "opened twice";
     child.open_ = true;
