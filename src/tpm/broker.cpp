@@ -149,9 +149,11 @@ void Broker::send(Lock& lock, const Exchange& exchange) {
     if (exchange.nothing()) return endTurn();
     exchange_ = exchange;
     const TSS2_RC rc = prepareChild(lock);
-    if (rc != TSS2_RC_SUCCESS) return fail(rc);
+    // A child that does not have the locality is as well as before.
+    if (rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE) return fail(rc);
+    if (rc != TSS2_RC_SUCCESS) return breakConnection(lock, rc);
     const TSS2_RC sent = transmit(lock);
-    if (sent != TSS2_RC_SUCCESS) breakConnection(sent);
+    if (sent != TSS2_RC_SUCCESS) breakConnection(lock, sent);
 }
 
 /// Makes the child ready for the running user's command.
@@ -178,7 +180,7 @@ bool Broker::receive(Lock& lock, int32_t timeout) {
     if (rc == TSS2_RC_SUCCESS) {
         send(lock, running_->user.answered(size));
     } else {
-        breakConnection(rc);
+        breakConnection(lock, rc);
     }
     advance(lock);
     return true;
@@ -208,8 +210,10 @@ TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
 }
 
 /// The child failed in the middle of an exchange: what state it is in cannot be known.
-void Broker::breakConnection(TSS2_RC rc) {
+void Broker::breakConnection(Lock& lock, TSS2_RC rc) {
+    lock.unlock();
     child_.close();
+    lock.lock();
     // A resource manager flushes what came through a connection when the connection closes.
     if (isResourceManager_) ++epoch_;
     fail(rc);

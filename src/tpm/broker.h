@@ -56,7 +56,7 @@ class Broker final : public Tpm {
     bool receive(Lock& lock, int32_t timeout);
     TSS2_RC openChild(Lock& lock);
     TSS2_RC useLocality(Lock& lock, uint8_t locality);
-    void breakConnection(TSS2_RC rc);
+    void breakConnection(Lock& lock, TSS2_RC rc);
     void fail(TSS2_RC rc);
     void endTurn();
 

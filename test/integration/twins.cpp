@@ -80,15 +80,17 @@ bool roomBySwapping(Twins& twins, const Disputed& command) {
            twins.objectsOfOurs() + command.slots() > 3;
 }
 
-/** It has then given out numbers that a private TPM has not; they stay in range. */
+/** It has then given out numbers that are out of range for a private TPM; they stay in range. */
 bool moreHandlesBySwapping(Twins& twins, const Disputed& command) {
-    const TPM2_RC answer = twins.spaceAnswered();
-    const bool absent =
-        (answer >= TPM2_RC_REFERENCE_H0 && answer <= TPM2_RC_REFERENCE_H0 + 2) || answer == 0x1CB;
-    return Client::spacesSwap() && absent &&
-           std::any_of(command.handles.begin(), command.handles.end(), [](TPM2_HANDLE handle) {
-               return handle >= 0x80000003 && handle < 0x80000010;
-           });
+    for (size_t at = 0; at < command.handles.size(); at++) {
+        const TPM2_RC position = static_cast<TPM2_RC>(at + 1) << 8;
+        const TPM2_RC outOfRange =
+            command.code == TPM2_CC_FlushContext ? TPM2_RC_VALUE | TPM2_RC_P : TPM2_RC_VALUE;
+        if (twins.aloneAnswered() == (outOfRange | position))
+            return Client::spacesSwap() && command.handles[at] >= 0x80000003 &&
+                   command.handles[at] < 0x80000010;
+    }
+    return false;
 }
 
 /** The TPM takes the number of a free slot for the persistent object that an earlier handle of the
