@@ -17,7 +17,7 @@
 #include <tss2/tss2_esys.h>
 #include <tss2/tss2_tctildr.h>
 
-static void say(const char *who, const char *what, const char *format, ...) {
+static void say(const char* who, const char* what, const char* format, ...) {
     va_list arguments;
     printf("  %s  %-30s  ", who, what);
     va_start(arguments, format);
@@ -26,16 +26,16 @@ static void say(const char *who, const char *what, const char *format, ...) {
     printf("\n");
 }
 
-static void check(TSS2_RC rc, const char *what) {
+static void check(TSS2_RC rc, const char* what) {
     if (rc != TSS2_RC_SUCCESS) {
         fprintf(stderr, "%s: 0x%x\n", what, rc);
         exit(2);
     }
 }
 
-static ESYS_CONTEXT *open_space(const char *conf) {
-    TSS2_TCTI_CONTEXT *tcti;
-    ESYS_CONTEXT *esys;
+static ESYS_CONTEXT* open_space(const char* conf) {
+    TSS2_TCTI_CONTEXT* tcti;
+    ESYS_CONTEXT* esys;
 
     check(Tss2_TctiLdr_Initialize(conf, &tcti), conf);
     check(Esys_Initialize(&esys, tcti, NULL), "Esys_Initialize");
@@ -43,8 +43,8 @@ static ESYS_CONTEXT *open_space(const char *conf) {
 }
 
 /* Whatever the space still holds goes with it: there is nothing to flush before. */
-static void close_space(ESYS_CONTEXT *esys) {
-    TSS2_TCTI_CONTEXT *tcti;
+static void close_space(ESYS_CONTEXT* esys) {
+    TSS2_TCTI_CONTEXT* tcti;
 
     check(Esys_GetTcti(esys, &tcti), "Esys_GetTcti");
     Esys_Finalize(&esys);
@@ -52,26 +52,28 @@ static void close_space(ESYS_CONTEXT *esys) {
 }
 
 /* A P-256 storage key. What is in "unique" makes one key differ from another. */
-static ESYS_TR create_key(ESYS_CONTEXT *esys, const char *unique) {
+static ESYS_TR create_key(ESYS_CONTEXT* esys, const char* unique) {
     const TPM2B_SENSITIVE_CREATE sensitive = {0};
     const TPM2B_DATA outside = {0};
     const TPML_PCR_SELECTION pcrs = {0};
     TPM2B_PUBLIC template = {
-        .publicArea = {
-            .type = TPM2_ALG_ECC,
-            .nameAlg = TPM2_ALG_SHA256,
-            .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
-                                TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH |
-                                TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
-            .parameters.eccDetail = {
-                .symmetric = {.algorithm = TPM2_ALG_AES,
-                              .keyBits.aes = 128,
-                              .mode.aes = TPM2_ALG_CFB},
-                .scheme.scheme = TPM2_ALG_NULL,
-                .curveID = TPM2_ECC_NIST_P256,
-                .kdf.scheme = TPM2_ALG_NULL,
+        .publicArea =
+            {
+                .type = TPM2_ALG_ECC,
+                .nameAlg = TPM2_ALG_SHA256,
+                .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+                                    TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH |
+                                    TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
+                .parameters.eccDetail =
+                    {
+                        .symmetric = {.algorithm = TPM2_ALG_AES,
+                                      .keyBits.aes = 128,
+                                      .mode.aes = TPM2_ALG_CFB},
+                        .scheme.scheme = TPM2_ALG_NULL,
+                        .curveID = TPM2_ECC_NIST_P256,
+                        .kdf.scheme = TPM2_ALG_NULL,
+                    },
             },
-        },
     };
     ESYS_TR key;
 
@@ -83,7 +85,7 @@ static ESYS_TR create_key(ESYS_CONTEXT *esys, const char *unique) {
     return key;
 }
 
-static TPM2_HANDLE handle_of(ESYS_CONTEXT *esys, ESYS_TR key) {
+static TPM2_HANDLE handle_of(ESYS_CONTEXT* esys, ESYS_TR key) {
     TPM2_HANDLE handle;
 
     check(Esys_TR_GetTpmHandle(esys, key, &handle), "Esys_TR_GetTpmHandle");
@@ -91,8 +93,8 @@ static TPM2_HANDLE handle_of(ESYS_CONTEXT *esys, ESYS_TR key) {
 }
 
 /* Prints and counts the transient objects that the TPM, as this context sees it, says it holds. */
-static unsigned list_objects(ESYS_CONTEXT *esys, const char *who) {
-    TPMS_CAPABILITY_DATA *data;
+static unsigned list_objects(ESYS_CONTEXT* esys, const char* who) {
+    TPMS_CAPABILITY_DATA* data;
     TPMI_YES_NO more;
     char line[128] = "";
     unsigned count;
@@ -110,7 +112,7 @@ static unsigned list_objects(ESYS_CONTEXT *esys, const char *who) {
     return count;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     ESYS_CONTEXT *a, *b;
     ESYS_TR key, foreign;
     TPM2_HANDLE target;

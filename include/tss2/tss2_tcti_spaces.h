@@ -42,8 +42,8 @@ extern "C" {
  * leaves nothing to finalize. conf is copied. The context may not be moved or copied.
  *
  * Threads. The function may be called from any thread at any time. One context is for one thread at
- * a time; different contexts may be used at once, also when they share a child, and by one thread in
- * any order. After fork() the contexts of the parent are of no use in the child process: their
+ * a time; different contexts may be used at once, also when they share a child, and by one thread
+ * in any order. After fork() the contexts of the parent are of no use in the child process: their
  * functions fail there, and Tss2_Tcti_Finalize sends nothing.
  *
  * @param[out]    tctiContext The context to fill; NULL to ask for its size.
@@ -66,7 +66,7 @@ extern "C" {
  *
  * Any other code is the child's own, as its initialiser gave it.
  */
-TSS2_RC Tss2_Tcti_Spaces_Init(TSS2_TCTI_CONTEXT *tctiContext, size_t *size, const char *conf);
+TSS2_RC Tss2_Tcti_Spaces_Init(TSS2_TCTI_CONTEXT* tctiContext, size_t* size, const char* conf);
 
 #ifdef __cplusplus
 }

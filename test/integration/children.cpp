@@ -39,7 +39,7 @@ constexpr TPM2_RC kReferenceH0 = 0x910, kReferenceS0 = 0x918;
 // A bridge program: ready once constructed, ended with the object.
 class Bridge {
   public:
-    Bridge(const char *name, const Simulator &sim, const std::string &link = "") {
+    Bridge(const char* name, const Simulator& sim, const std::string& link = "") {
         const std::string program = std::string(SUPPORT_PROGRAMS) + "/" + name;
         const std::string port = std::to_string(sim.port());
         int ends[2];
@@ -59,11 +59,11 @@ class Bridge {
         ::kill(pid_, SIGTERM);
         ::waitpid(pid_, nullptr, 0);
     }
-    Bridge(const Bridge &) = delete;
-    Bridge &operator=(const Bridge &) = delete;
+    Bridge(const Bridge&) = delete;
+    Bridge& operator=(const Bridge&) = delete;
 
     // What the program said when it was ready.
-    const std::string &line() const { return line_; }
+    const std::string& line() const { return line_; }
 
   private:
     void readLine(int fd) {
@@ -76,7 +76,7 @@ class Bridge {
     std::string line_;
 };
 
-class Children : public testing::TestWithParam<const char *> {
+class Children : public testing::TestWithParam<const char*> {
   protected:
     void SetUp() override {
         ::setenv("TCTI_PCAP_FILE", (folder + "/pcap").c_str(), 1);
@@ -184,7 +184,7 @@ TEST_P(Children, OneOpensAfterTheOther) {
 
 INSTANTIATE_TEST_SUITE_P(Over, Children,
                          testing::Values("swtpm", "device", "mssim", "spaces_pcap", "pcap_spaces"),
-                         [](const auto &info) { return std::string(info.param); });
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace spaces::test

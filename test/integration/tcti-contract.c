@@ -86,40 +86,40 @@ typedef struct {
     uint8_t bytes[MAX_RESPONSE];
 } Response;
 
-static uint32_t read_u32(const uint8_t *p) {
+static uint32_t read_u32(const uint8_t* p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static TSS2_RC transmit(TSS2_TCTI_CONTEXT *tcti, const Command *command) {
+static TSS2_RC transmit(TSS2_TCTI_CONTEXT* tcti, const Command* command) {
     return Tss2_Tcti_Transmit(tcti, command->size, command->bytes);
 }
 
-static void receive(TSS2_TCTI_CONTEXT *tcti, Response *response) {
+static void receive(TSS2_TCTI_CONTEXT* tcti, Response* response) {
     response->size = sizeof response->bytes;
     assert_rc(TSS2_RC_SUCCESS,
               Tss2_Tcti_Receive(tcti, &response->size, response->bytes, TSS2_TCTI_TIMEOUT_BLOCK));
     assert_true(response->size >= 10 && response->size == read_u32(response->bytes + 2));
 }
 
-static Response exchange(TSS2_TCTI_CONTEXT *tcti, const Command *command) {
+static Response exchange(TSS2_TCTI_CONTEXT* tcti, const Command* command) {
     Response response;
     assert_rc(TSS2_RC_SUCCESS, transmit(tcti, command));
     receive(tcti, &response);
     return response;
 }
 
-static uint32_t response_code(TSS2_TCTI_CONTEXT *tcti, const Command *command) {
+static uint32_t response_code(TSS2_TCTI_CONTEXT* tcti, const Command* command) {
     const Response response = exchange(tcti, command);
     return read_u32(response.bytes + 6);
 }
 
-static void assert_same_response(const Response *a, const Response *b) {
+static void assert_same_response(const Response* a, const Response* b) {
     assert_int_equal(a->size, b->size);
     assert_memory_equal(a->bytes, b->bytes, a->size);
 }
 
 /* A context takes commands: it is in the TRANSMIT state and its TPM answers. */
-static void assert_usable(TSS2_TCTI_CONTEXT *tcti) {
+static void assert_usable(TSS2_TCTI_CONTEXT* tcti) {
     assert_int_equal(exchange(tcti, &RANDOM).size, RANDOM_RESPONSE_SIZE);
 }
 
@@ -132,8 +132,8 @@ static struct {
     uint16_t port;
 } env;
 
-static const char *library(void) {
-    const char *path = getenv("SPACES_LIBRARY");
+static const char* library(void) {
+    const char* path = getenv("SPACES_LIBRARY");
     return path != NULL ? path : SPACES_LIBRARY;
 }
 
@@ -141,7 +141,7 @@ static bool port_is_free(uint16_t port) {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool is_free = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    const bool is_free = bind(fd, (struct sockaddr*)&address, sizeof address) == 0;
     close(fd);
     return is_free;
 }
@@ -165,7 +165,7 @@ static void exec_swtpm(pid_t parent) {
     snprintf(ctrl, sizeof ctrl, "type=tcp,port=%u,bindaddr=127.0.0.1", env.port + 1u);
     snprintf(pid, sizeof pid, "file=%s/pid", env.dir);
     execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--ctrl",
-           ctrl, "--flags", "not-need-init,startup-clear", "--pid", pid, (char *)NULL);
+           ctrl, "--flags", "not-need-init,startup-clear", "--pid", pid, (char*)NULL);
     perror("swtpm");
     _exit(127);
 }
@@ -183,7 +183,7 @@ static bool swtpm_is_ready(void) {
     return false;
 }
 
-static int start_tpm(void **state) {
+static int start_tpm(void** state) {
     (void)state;
     for (int attempt = 0; attempt < 10; attempt++) {
         const pid_t parent = getpid();
@@ -196,7 +196,7 @@ static int start_tpm(void **state) {
     return -1;
 }
 
-static int stop_tpm(void **state) {
+static int stop_tpm(void** state) {
     (void)state;
     kill(env.pid, SIGTERM);
     waitpid(env.pid, NULL, 0);
@@ -204,7 +204,7 @@ static int stop_tpm(void **state) {
 }
 
 static void remove_dir(void) {
-    static const char *const files[] = {"pid", "log", "tpm2-00.permall", "tpm2-00.volatilestate",
+    static const char* const files[] = {"pid", "log", "tpm2-00.permall", "tpm2-00.volatilestate",
                                         ".lock"};
     char path[128];
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -217,15 +217,15 @@ static void remove_dir(void) {
 /* ---- contexts ------------------------------------------------------------------------------ */
 
 /* "OPTIONS" + the child's conf; the result is good until the next call. */
-static const char *conf(const char *options) {
+static const char* conf(const char* options) {
     static char text[256];
     snprintf(text, sizeof text, "%sswtpm:host=127.0.0.1,port=%u", options, env.port);
     return text;
 }
 
-static TSS2_TCTI_CONTEXT *open_loaded(void) {
+static TSS2_TCTI_CONTEXT* open_loaded(void) {
     char name_conf[4096];
-    TSS2_TCTI_CONTEXT *tcti = NULL;
+    TSS2_TCTI_CONTEXT* tcti = NULL;
     snprintf(name_conf, sizeof name_conf, "%s:%s", library(), conf(""));
     assert_rc(TSS2_RC_SUCCESS, Tss2_TctiLdr_Initialize(name_conf, &tcti));
     assert_non_null(tcti);
@@ -236,7 +236,7 @@ static TSS2_TCTI_CONTEXT *open_loaded(void) {
 static uint32_t handles_in_tpm(uint8_t type) {
     const Command command =
         COMMAND(0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7a, 0, 0, 0, 1, type, 0, 0, 0, 0, 0, 0, 16);
-    TSS2_TCTI_CONTEXT *tcti = NULL;
+    TSS2_TCTI_CONTEXT* tcti = NULL;
     assert_rc(TSS2_RC_SUCCESS, Tss2_TctiLdr_Initialize(conf(""), &tcti));
     const Response response = exchange(tcti, &command);
     Tss2_TctiLdr_Finalize(&tcti);
@@ -252,12 +252,12 @@ static void assert_tpm_empty(void) {
 
 /* The library opened without the loader, as a program that links with it would have it. */
 typedef struct {
-    void *handle;
-    const TSS2_TCTI_INFO *info;
-    __typeof__(Tss2_Tcti_Spaces_Init) *init;
+    void* handle;
+    const TSS2_TCTI_INFO* info;
+    __typeof__(Tss2_Tcti_Spaces_Init)* init;
 } Direct;
 
-static int open_library(void **state) {
+static int open_library(void** state) {
     static Direct direct;
     TSS2_TCTI_INFO_FUNC get_info;
     direct.handle = dlopen(library(), RTLD_NOW | RTLD_LOCAL);
@@ -265,52 +265,52 @@ static int open_library(void **state) {
         fprintf(stderr, "%s\n", dlerror());
         return -1;
     }
-    *(void **)&get_info = dlsym(direct.handle, TSS2_TCTI_INFO_SYMBOL);
-    *(void **)&direct.init = dlsym(direct.handle, "Tss2_Tcti_Spaces_Init");
+    *(void**)&get_info = dlsym(direct.handle, TSS2_TCTI_INFO_SYMBOL);
+    *(void**)&direct.init = dlsym(direct.handle, "Tss2_Tcti_Spaces_Init");
     if (get_info == NULL || direct.init == NULL) return -1;
     direct.info = get_info();
     *state = &direct;
     return direct.info != NULL ? 0 : -1;
 }
 
-static int close_library(void **state) { return dlclose(((Direct *)*state)->handle); }
+static int close_library(void** state) { return dlclose(((Direct*)*state)->handle); }
 
 /* Memory for a context, zeroed, with bytes behind it that nobody may touch. */
-static TSS2_TCTI_CONTEXT *new_block(const Direct *direct, size_t *size) {
+static TSS2_TCTI_CONTEXT* new_block(const Direct* direct, size_t* size) {
     *size = 0xdeadbeef; /* the size need not be set on entry */
     assert_rc(TSS2_RC_SUCCESS, direct->init(NULL, size, NULL));
     assert_in_range(*size, sizeof(TSS2_TCTI_CONTEXT_COMMON_CURRENT), 65536);
-    uint8_t *block = calloc(1, *size + CANARY_SIZE);
+    uint8_t* block = calloc(1, *size + CANARY_SIZE);
     assert_non_null(block);
     memset(block + *size, CANARY, CANARY_SIZE);
-    return (TSS2_TCTI_CONTEXT *)block;
+    return (TSS2_TCTI_CONTEXT*)block;
 }
 
-static void assert_canary_alive(const TSS2_TCTI_CONTEXT *tcti, size_t size) {
-    const uint8_t *behind = (const uint8_t *)tcti + size;
+static void assert_canary_alive(const TSS2_TCTI_CONTEXT* tcti, size_t size) {
+    const uint8_t* behind = (const uint8_t*)tcti + size;
     for (size_t i = 0; i < CANARY_SIZE; i++) assert_int_equal(behind[i], CANARY);
 }
 
-static TSS2_TCTI_CONTEXT *open_direct(const Direct *direct) {
+static TSS2_TCTI_CONTEXT* open_direct(const Direct* direct) {
     size_t size;
-    TSS2_TCTI_CONTEXT *tcti = new_block(direct, &size);
+    TSS2_TCTI_CONTEXT* tcti = new_block(direct, &size);
     assert_rc(TSS2_RC_SUCCESS, direct->init(tcti, &size, conf("")));
     assert_canary_alive(tcti, size);
     return tcti;
 }
 
-static void close_direct(TSS2_TCTI_CONTEXT *tcti) {
+static void close_direct(TSS2_TCTI_CONTEXT* tcti) {
     Tss2_Tcti_Finalize(tcti);
     free(tcti);
 }
 
 /* ---- Info ---------------------------------------------------------------------------------- */
 
-static const char *const OPTIONS[] = {"swap", "objects", "sessions", "leftovers", "wait", "trace"};
+static const char* const OPTIONS[] = {"swap", "objects", "sessions", "leftovers", "wait", "trace"};
 
-static void info_describes_the_library(void **state) {
-    const Direct *direct = *state;
-    const TSS2_TCTI_INFO *info = direct->info;
+static void info_describes_the_library(void** state) {
+    const Direct* direct = *state;
+    const TSS2_TCTI_INFO* info = direct->info;
     assert_int_equal(info->version, 2);
     assert_string_equal(info->name, "tcti-spaces");
     assert_non_null(info->description);
@@ -322,9 +322,9 @@ static void info_describes_the_library(void **state) {
     assert_ptr_equal(info->init, direct->init);
 }
 
-static void get_info_through_the_loader(void **state) {
+static void get_info_through_the_loader(void** state) {
     (void)state;
-    TSS2_TCTI_INFO *info = NULL;
+    TSS2_TCTI_INFO* info = NULL;
     assert_rc(TSS2_RC_SUCCESS, Tss2_TctiLdr_GetInfo(library(), &info));
     assert_int_equal(info->version, 2);
     assert_string_equal(info->name, "tcti-spaces");
@@ -335,8 +335,8 @@ static void get_info_through_the_loader(void **state) {
 
 /* ---- Init ---------------------------------------------------------------------------------- */
 
-static void init_tells_its_size(void **state) {
-    const Direct *direct = *state;
+static void init_tells_its_size(void** state) {
+    const Direct* direct = *state;
     size_t size = 0, again = 1;
     assert_rc(TSS2_RC_SUCCESS, direct->init(NULL, &size, NULL));
     assert_true(size >= sizeof(TSS2_TCTI_CONTEXT_COMMON_CURRENT));
@@ -345,10 +345,10 @@ static void init_tells_its_size(void **state) {
     assert_int_equal(size, again);
 }
 
-static void init_without_its_size_is_bad_value(void **state) {
-    const Direct *direct = *state;
+static void init_without_its_size_is_bad_value(void** state) {
+    const Direct* direct = *state;
     size_t size;
-    TSS2_TCTI_CONTEXT *tcti = new_block(direct, &size);
+    TSS2_TCTI_CONTEXT* tcti = new_block(direct, &size);
     assert_rc(TSS2_TCTI_RC_BAD_VALUE, direct->init(NULL, NULL, NULL));
     assert_rc(TSS2_TCTI_RC_BAD_VALUE, direct->init(NULL, NULL, conf("")));
     assert_rc(TSS2_TCTI_RC_BAD_VALUE, direct->init(tcti, NULL, conf("")));
@@ -359,8 +359,8 @@ static void init_without_its_size_is_bad_value(void **state) {
     free(tcti);
 }
 
-static void init_fills_in_a_version_2_context(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void init_fills_in_a_version_2_context(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     assert_int_equal(TSS2_TCTI_VERSION(tcti), 2);
     assert_true(TSS2_TCTI_MAGIC(tcti) != 0);
     assert_non_null(TSS2_TCTI_TRANSMIT(tcti));
@@ -373,11 +373,11 @@ static void init_fills_in_a_version_2_context(void **state) {
     close_direct(tcti);
 }
 
-static void init_copies_its_conf(void **state) {
-    const Direct *direct = *state;
+static void init_copies_its_conf(void** state) {
+    const Direct* direct = *state;
     size_t size;
-    TSS2_TCTI_CONTEXT *tcti = new_block(direct, &size);
-    char *text = strdup(conf(""));
+    TSS2_TCTI_CONTEXT* tcti = new_block(direct, &size);
+    char* text = strdup(conf(""));
     assert_rc(TSS2_RC_SUCCESS, direct->init(tcti, &size, text));
     memset(text, 'x', strlen(text));
     free(text);
@@ -386,9 +386,9 @@ static void init_copies_its_conf(void **state) {
 }
 
 /* The caller of an Init that fails only frees the memory: nothing in it may ask for finalize. */
-static void assert_init_fails(const Direct *direct, TSS2_RC expected, const char *text) {
+static void assert_init_fails(const Direct* direct, TSS2_RC expected, const char* text) {
     size_t size;
-    TSS2_TCTI_CONTEXT *tcti = new_block(direct, &size);
+    TSS2_TCTI_CONTEXT* tcti = new_block(direct, &size);
     const TSS2_RC rc = direct->init(tcti, &size, text);
     if (rc == TSS2_RC_SUCCESS || (expected != TSS2_RC_SUCCESS && rc != expected)) {
         fail_msg("conf \"%s\": 0x%08" PRIx32 ", expected 0x%08" PRIx32, text, rc, expected);
@@ -400,7 +400,7 @@ static void assert_init_fails(const Direct *direct, TSS2_RC expected, const char
     free(tcti);
 }
 
-static void init_fails_when_its_child_does(void **state) {
+static void init_fails_when_its_child_does(void** state) {
     enum { ANY_FAILURE = TSS2_RC_SUCCESS };
     char closed[64];
     snprintf(closed, sizeof closed, "swtpm:host=127.0.0.1,port=%u", two_free_ports());
@@ -417,9 +417,9 @@ static long log_size(void) {
 }
 
 /* What the library logged since the log had `mark` bytes names what it did not like. */
-static void assert_logged(long mark, const char *word, const char *text) {
+static void assert_logged(long mark, const char* word, const char* text) {
     char buffer[8192] = "";
-    FILE *log = fopen(env.log, "r");
+    FILE* log = fopen(env.log, "r");
     assert_non_null(log);
     assert_int_equal(fseek(log, mark, SEEK_SET), 0);
     buffer[fread(buffer, 1, sizeof buffer - 1, log)] = '\0';
@@ -429,13 +429,13 @@ static void assert_logged(long mark, const char *word, const char *text) {
     }
 }
 
-static void conf_with_defaults_spelt_out(void **state) {
-    static const char *const good[] = {"swap=off,", "leftovers=keep,", "wait=0,",
+static void conf_with_defaults_spelt_out(void** state) {
+    static const char* const good[] = {"swap=off,", "leftovers=keep,", "wait=0,",
                                        "swap=off,leftovers=keep,wait=0,"};
-    const Direct *direct = *state;
+    const Direct* direct = *state;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         size_t size;
-        TSS2_TCTI_CONTEXT *tcti = new_block(direct, &size);
+        TSS2_TCTI_CONTEXT* tcti = new_block(direct, &size);
         assert_rc(TSS2_RC_SUCCESS, direct->init(tcti, &size, conf(good[i])));
         assert_usable(tcti);
         close_direct(tcti);
@@ -443,7 +443,7 @@ static void conf_with_defaults_spelt_out(void **state) {
 }
 
 /* Before each child's conf: options that are wrong, and the word that the log must hold. */
-static void conf_with_a_wrong_option(void **state) {
+static void conf_with_a_wrong_option(void** state) {
     static const struct {
         const char *options, *word;
     } wrong[] = {
@@ -476,7 +476,7 @@ static void conf_with_a_wrong_option(void **state) {
 }
 
 /* Parsed, but this version has isolation only: to accept them in silence would be a lie. */
-static void conf_asking_for_what_is_not_there(void **state) {
+static void conf_asking_for_what_is_not_there(void** state) {
     static const struct {
         const char *options, *word;
     } later[] = {
@@ -484,8 +484,10 @@ static void conf_asking_for_what_is_not_there(void **state) {
         {"swap=on,", "swap"},
 #endif
         {"objects=3,", "objects"},
-        {"sessions=3,", "sessions"}, {"leftovers=flush,", "leftovers"},
-        {"wait=5,", "wait"},         {"trace=/nonexistent/trace.json,", "trace"},
+        {"sessions=3,", "sessions"},
+        {"leftovers=flush,", "leftovers"},
+        {"wait=5,", "wait"},
+        {"trace=/nonexistent/trace.json,", "trace"},
     };
     for (size_t i = 0; i < ARRAY_LEN(later); i++) {
         const long mark = log_size();
@@ -495,9 +497,9 @@ static void conf_asking_for_what_is_not_there(void **state) {
 }
 
 /* By every name under which the loader would find the library again. */
-static void conf_with_spaces_as_its_own_child(void **state) {
+static void conf_with_spaces_as_its_own_child(void** state) {
     char by_path[4096];
-    const char *const names[] = {"spaces",
+    const char* const names[] = {"spaces",
                                  "spaces:",
                                  "spaces:swtpm",
                                  "swap=off,spaces:swtpm",
@@ -513,17 +515,17 @@ static void conf_with_spaces_as_its_own_child(void **state) {
 }
 
 /* An option behind the child's name is the child's; its conf may hold any of , = and : */
-static void conf_of_the_child_is_its_own(void **state) {
+static void conf_of_the_child_is_its_own(void** state) {
     char text[512];
     assert_init_fails(*state, TSS2_RC_SUCCESS, "swtpm,swap=off");
     snprintf(text, sizeof text, "%s,swap=off", conf(""));
     assert_init_fails(*state, TSS2_RC_SUCCESS, text);
 }
 
-static void loader_hands_the_error_up(void **state) {
+static void loader_hands_the_error_up(void** state) {
     (void)state;
     char name_conf[4096];
-    TSS2_TCTI_CONTEXT *tcti = NULL;
+    TSS2_TCTI_CONTEXT* tcti = NULL;
     snprintf(name_conf, sizeof name_conf, "%s:%s", library(), conf("colour=red,"));
     assert_rc(TSS2_TCTI_RC_BAD_VALUE, Tss2_TctiLdr_Initialize(name_conf, &tcti));
     assert_null(tcti);
@@ -531,8 +533,8 @@ static void loader_hands_the_error_up(void **state) {
 
 /* ---- order of checks: pointers, magic, state, values --------------------------------------- */
 
-static void null_context_is_bad_reference(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void null_context_is_bad_reference(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     uint8_t buffer[16];
     size_t size = sizeof buffer;
     TPM2_HANDLE handle = 0x80000000;
@@ -548,8 +550,8 @@ static void null_context_is_bad_reference(void **state) {
     close_direct(tcti);
 }
 
-static void null_arguments_are_bad_reference(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void null_arguments_are_bad_reference(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     uint8_t buffer[MAX_RESPONSE];
     /* in TRANSMIT: pointers come before the state */
     assert_rc(TSS2_TCTI_RC_BAD_REFERENCE, Tss2_Tcti_Transmit(tcti, RANDOM.size, NULL));
@@ -567,7 +569,7 @@ static void null_arguments_are_bad_reference(void **state) {
     close_direct(tcti);
 }
 
-static void assert_magic_is_checked(TSS2_TCTI_CONTEXT *tcti) {
+static void assert_magic_is_checked(TSS2_TCTI_CONTEXT* tcti) {
     uint8_t buffer[16];
     size_t size = sizeof buffer;
     TPM2_HANDLE handle = 0x80000000;
@@ -585,8 +587,8 @@ static void assert_magic_is_checked(TSS2_TCTI_CONTEXT *tcti) {
     TSS2_TCTI_MAGIC(tcti) ^= 1;
 }
 
-static void foreign_context_is_bad_context(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void foreign_context_is_bad_context(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     Response response;
     assert_magic_is_checked(tcti);
     assert_usable(tcti);
@@ -597,8 +599,8 @@ static void foreign_context_is_bad_context(void **state) {
     close_direct(tcti);
 }
 
-static void transmit_state_refuses_receive_and_cancel(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void transmit_state_refuses_receive_and_cancel(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     uint8_t buffer[MAX_RESPONSE];
     size_t size = sizeof buffer;
     for (int round = 0; round < 2; round++) { /* when new, and again behind a response */
@@ -611,8 +613,8 @@ static void transmit_state_refuses_receive_and_cancel(void **state) {
     close_direct(tcti);
 }
 
-static void receive_state_refuses_transmit_and_locality(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void receive_state_refuses_transmit_and_locality(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     const Response expected = exchange(tcti, &FAMILY);
     Response response;
     assert_rc(TSS2_RC_SUCCESS, transmit(tcti, &FAMILY));
@@ -626,8 +628,8 @@ static void receive_state_refuses_transmit_and_locality(void **state) {
 
 /* ---- transmit ------------------------------------------------------------------------------ */
 
-static void transmit_with_a_wrong_size_is_bad_value(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void transmit_with_a_wrong_size_is_bad_value(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     uint8_t longer[64] = {0};
     Command short_header = RANDOM;
     memcpy(longer, RANDOM.bytes, RANDOM.size);
@@ -642,9 +644,9 @@ static void transmit_with_a_wrong_size_is_bad_value(void **state) {
     close_direct(tcti);
 }
 
-static void error_responses_are_ten_bytes(void **state) {
+static void error_responses_are_ten_bytes(void** state) {
     static const uint8_t expected[] = {0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x43};
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     const Response response = exchange(tcti, &UNKNOWN);
     assert_int_equal(response.size, sizeof expected);
     assert_memory_equal(response.bytes, expected, sizeof expected);
@@ -653,8 +655,8 @@ static void error_responses_are_ten_bytes(void **state) {
 
 /* ---- receive ------------------------------------------------------------------------------- */
 
-static void size_query_may_be_repeated(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void size_query_may_be_repeated(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     const Response expected = exchange(tcti, &FAMILY);
     Response response;
     assert_int_equal(expected.size, FAMILY_RESPONSE_SIZE);
@@ -671,9 +673,9 @@ static void size_query_may_be_repeated(void **state) {
     close_direct(tcti);
 }
 
-static void small_buffer_loses_nothing(void **state) {
+static void small_buffer_loses_nothing(void** state) {
     static const size_t too_small[] = {0, 1, 9, 10, FAMILY_RESPONSE_SIZE - 1};
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     const Response expected = exchange(tcti, &FAMILY);
     Response response;
     assert_rc(TSS2_RC_SUCCESS, transmit(tcti, &FAMILY));
@@ -690,8 +692,8 @@ static void small_buffer_loses_nothing(void **state) {
     close_direct(tcti);
 }
 
-static void large_buffer_gets_the_real_size(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void large_buffer_gets_the_real_size(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     uint8_t buffer[2 * MAX_RESPONSE];
     size_t size = sizeof buffer;
     memset(buffer, CANARY, sizeof buffer);
@@ -702,9 +704,9 @@ static void large_buffer_gets_the_real_size(void **state) {
     close_direct(tcti);
 }
 
-static void timeouts(void **state) {
+static void timeouts(void** state) {
     static const int32_t bad[] = {-2, -1000, INT32_MIN};
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     Response response;
     size_t size = 0;
     assert_rc(TSS2_RC_SUCCESS, transmit(tcti, &RANDOM));
@@ -727,8 +729,8 @@ static void timeouts(void **state) {
 
 /* ---- the other functions ------------------------------------------------------------------- */
 
-static void poll_handles_and_sticky_are_not_implemented(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void poll_handles_and_sticky_are_not_implemented(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     Response response;
     for (int round = 0; round < 2; round++) { /* in TRANSMIT, then in RECEIVE */
         TSS2_TCTI_POLL_HANDLE handles[1];
@@ -744,8 +746,8 @@ static void poll_handles_and_sticky_are_not_implemented(void **state) {
 }
 
 /* Whether or not the child can cancel, the command's response is still owed. */
-static void cancel_keeps_the_response(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void cancel_keeps_the_response(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     const Response expected = exchange(tcti, &FAMILY);
     Response response;
     assert_rc(TSS2_RC_SUCCESS, transmit(tcti, &FAMILY));
@@ -758,9 +760,9 @@ static void cancel_keeps_the_response(void **state) {
     close_direct(tcti);
 }
 
-static void locality_belongs_to_the_context(void **state) {
-    TSS2_TCTI_CONTEXT *at_2 = open_direct(*state);
-    TSS2_TCTI_CONTEXT *at_0 = open_direct(*state);
+static void locality_belongs_to_the_context(void** state) {
+    TSS2_TCTI_CONTEXT* at_2 = open_direct(*state);
+    TSS2_TCTI_CONTEXT* at_0 = open_direct(*state);
     assert_rc(TSS2_RC_SUCCESS, Tss2_Tcti_SetLocality(at_2, 2));
     for (int round = 0; round < 2; round++) {
         assert_int_equal(response_code(at_2, &PCR_RESET_20), 0);
@@ -774,9 +776,9 @@ static void locality_belongs_to_the_context(void **state) {
 
 /* ---- finalize ------------------------------------------------------------------------------ */
 
-static void after_finalize_nothing_works_and_nothing_breaks(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
-    const TSS2_TCTI_CONTEXT_COMMON_V2 f = *(TSS2_TCTI_CONTEXT_COMMON_V2 *)tcti;
+static void after_finalize_nothing_works_and_nothing_breaks(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
+    const TSS2_TCTI_CONTEXT_COMMON_V2 f = *(TSS2_TCTI_CONTEXT_COMMON_V2*)tcti;
     uint8_t buffer[MAX_RESPONSE];
     size_t size = sizeof buffer;
     TPM2_HANDLE handle = 0x80000000;
@@ -799,11 +801,11 @@ static void after_finalize_nothing_works_and_nothing_breaks(void **state) {
     free(tcti);
 }
 
-static void finalize_of_a_zeroed_block_is_harmless(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
-    void (*finalize)(TSS2_TCTI_CONTEXT *) = TSS2_TCTI_FINALIZE(tcti);
+static void finalize_of_a_zeroed_block_is_harmless(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
+    void (*finalize)(TSS2_TCTI_CONTEXT*) = TSS2_TCTI_FINALIZE(tcti);
     size_t size;
-    TSS2_TCTI_CONTEXT *block = new_block(*state, &size);
+    TSS2_TCTI_CONTEXT* block = new_block(*state, &size);
     finalize(block);
     assert_canary_alive(block, size);
     free(block);
@@ -811,21 +813,21 @@ static void finalize_of_a_zeroed_block_is_harmless(void **state) {
     close_direct(tcti);
 }
 
-static void finalize_flushes_what_is_left(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void finalize_flushes_what_is_left(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     assert_int_equal(response_code(tcti, &HASH_SEQUENCE_START), 0);
     assert_int_equal(handles_in_tpm(0x80), 1); /* else the next line would show nothing */
     close_direct(tcti);
     assert_tpm_empty();
 }
 
-static void finalize_in_receive_state_leaves_nothing(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void finalize_in_receive_state_leaves_nothing(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     assert_rc(TSS2_RC_SUCCESS, transmit(tcti, &HASH_SEQUENCE_START));
     close_direct(tcti);
     assert_tpm_empty();
 
-    TSS2_TCTI_CONTEXT *loaded = open_loaded();
+    TSS2_TCTI_CONTEXT* loaded = open_loaded();
     assert_rc(TSS2_RC_SUCCESS, transmit(loaded, &HASH_SEQUENCE_START));
     Tss2_TctiLdr_Finalize(&loaded);
     assert_null(loaded);
@@ -834,7 +836,7 @@ static void finalize_in_receive_state_leaves_nothing(void **state) {
 
 /* ---- several contexts ---------------------------------------------------------------------- */
 
-static void assert_interleaving_works(TSS2_TCTI_CONTEXT *a, TSS2_TCTI_CONTEXT *b) {
+static void assert_interleaving_works(TSS2_TCTI_CONTEXT* a, TSS2_TCTI_CONTEXT* b) {
     const Response family = exchange(a, &FAMILY);
     Response response_a, response_b;
     for (int round = 0; round < 3; round++) {
@@ -847,7 +849,7 @@ static void assert_interleaving_works(TSS2_TCTI_CONTEXT *a, TSS2_TCTI_CONTEXT *b
     }
 }
 
-static void two_contexts_interleave_in_one_thread(void **state) {
+static void two_contexts_interleave_in_one_thread(void** state) {
     TSS2_TCTI_CONTEXT *a = open_direct(*state), *b = open_direct(*state);
     assert_interleaving_works(a, b);
     close_direct(a);
@@ -862,7 +864,7 @@ static void two_contexts_interleave_in_one_thread(void **state) {
     Tss2_TctiLdr_Finalize(&b);
 }
 
-static void one_may_finish_while_the_other_waits(void **state) {
+static void one_may_finish_while_the_other_waits(void** state) {
     TSS2_TCTI_CONTEXT *a = open_direct(*state), *b = open_direct(*state);
     Response response;
     assert_rc(TSS2_RC_SUCCESS, transmit(a, &RANDOM));
@@ -874,15 +876,15 @@ static void one_may_finish_while_the_other_waits(void **state) {
     assert_tpm_empty();
 }
 
-static int child_of_fork(TSS2_TCTI_CONTEXT *tcti) {
+static int child_of_fork(TSS2_TCTI_CONTEXT* tcti) {
     const bool refused = transmit(tcti, &FLUSH_FIRST) != TSS2_RC_SUCCESS;
     Tss2_Tcti_Finalize(tcti);
     return refused ? 0 : 1;
 }
 
 /* The TPM behind an inherited context is the parent's. */
-static void fork_leaves_the_tpm_to_the_parent(void **state) {
-    TSS2_TCTI_CONTEXT *tcti = open_direct(*state);
+static void fork_leaves_the_tpm_to_the_parent(void** state) {
+    TSS2_TCTI_CONTEXT* tcti = open_direct(*state);
     int status = -1;
     assert_int_equal(response_code(tcti, &HASH_SEQUENCE_START), 0);
     const pid_t pid = fork();
@@ -898,9 +900,9 @@ static void fork_leaves_the_tpm_to_the_parent(void **state) {
 
 /* ---- through the loader -------------------------------------------------------------------- */
 
-static void a_context_of_the_loader_works(void **state) {
+static void a_context_of_the_loader_works(void** state) {
     (void)state;
-    TSS2_TCTI_CONTEXT *tcti = open_loaded();
+    TSS2_TCTI_CONTEXT* tcti = open_loaded();
     const Response expected = exchange(tcti, &FAMILY);
     Response response;
     size_t size = 0;
@@ -926,7 +928,7 @@ static void a_context_of_the_loader_works(void **state) {
  * Without the library opened here, the loader's own handle is the last one. Has to be the first
  * test: the loader of tpm2-tss 3 keeps the library loaded once an Init has failed.
  */
-static void the_library_unloads(void **state) {
+static void the_library_unloads(void** state) {
     (void)state;
     assert_null(dlopen(library(), RTLD_NOW | RTLD_NOLOAD));
     TSS2_TCTI_CONTEXT *a = open_loaded(), *b = open_loaded();

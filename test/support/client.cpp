@@ -17,26 +17,26 @@ namespace spaces::test {
 
 namespace {
 
-void check(TSS2_RC result, const char *what) {
+void check(TSS2_RC result, const char* what) {
     if (result != TSS2_RC_SUCCESS)
         throw std::runtime_error(std::string(what) + " answered " + hex(result));
 }
 
 /** Options that hold for every space of the run, in the form of a conf string. */
 std::string optionsOfTheRun() {
-    const char *options = std::getenv("SPACES_TEST_OPTIONS");
+    const char* options = std::getenv("SPACES_TEST_OPTIONS");
     return options == nullptr ? "" : options;
 }
 
 }  // namespace
 
-Client::Client(const std::string &conf) {
+Client::Client(const std::string& conf) {
     check(Tss2_TctiLdr_Initialize(conf.c_str(), &context_), ("opening " + conf).c_str());
 }
 
-Client::Client(Client &&other) noexcept : context_(other.release()) {}
+Client::Client(Client&& other) noexcept : context_(other.release()) {}
 
-Client &Client::operator=(Client &&other) noexcept {
+Client& Client::operator=(Client&& other) noexcept {
     if (this != &other) {
         close();
         context_ = other.release();
@@ -44,16 +44,16 @@ Client &Client::operator=(Client &&other) noexcept {
     return *this;
 }
 
-TSS2_RC Client::tryOpen(const std::string &conf) {
-    TSS2_TCTI_CONTEXT *context = nullptr;
+TSS2_RC Client::tryOpen(const std::string& conf) {
+    TSS2_TCTI_CONTEXT* context = nullptr;
     TSS2_RC result = Tss2_TctiLdr_Initialize(conf.c_str(), &context);
     Tss2_TctiLdr_Finalize(&context);
     return result;
 }
 
-std::string Client::spaceConf(const std::string &child, const std::string &options) {
+std::string Client::spaceConf(const std::string& child, const std::string& options) {
     std::string conf = libraryPath() + ":";
-    for (const std::string &each : {optionsOfTheRun(), options})
+    for (const std::string& each : {optionsOfTheRun(), options})
         if (!each.empty()) conf += each + ",";
     return conf + child;
 }
@@ -61,7 +61,7 @@ std::string Client::spaceConf(const std::string &child, const std::string &optio
 bool Client::spacesSwap() { return optionsOfTheRun().find("swap=on") != std::string::npos; }
 
 std::string Client::libraryPath() {
-    if (const char *path = std::getenv("SPACES_LIBRARY"); path != nullptr && *path != '\0')
+    if (const char* path = std::getenv("SPACES_LIBRARY"); path != nullptr && *path != '\0')
         return path;
 #ifdef SPACES_LIBRARY
     return SPACES_LIBRARY;
@@ -70,7 +70,7 @@ std::string Client::libraryPath() {
 #endif
 }
 
-Bytes Client::send(const Bytes &command) {
+Bytes Client::send(const Bytes& command) {
     check(transmit(command), "transmit");
     size_t size = 0;
     check(receiveSize(size), "receive (size query)");
@@ -82,18 +82,18 @@ Bytes Client::send(const Bytes &command) {
     return response;
 }
 
-Bytes Client::ok(const Bytes &command) {
+Bytes Client::ok(const Bytes& command) {
     Bytes response = send(command);
     if (rc(response) != TPM2_RC_SUCCESS)
         throw std::runtime_error("command " + hex(command) + " answered " + hex(rc(response)));
     return response;
 }
 
-TSS2_RC Client::transmit(const Bytes &command) {
+TSS2_RC Client::transmit(const Bytes& command) {
     return Tss2_Tcti_Transmit(context_, command.size(), command.data());
 }
 
-TSS2_RC Client::receive(Bytes &response, int32_t timeout) {
+TSS2_RC Client::receive(Bytes& response, int32_t timeout) {
     size_t size = TPM2_MAX_RESPONSE_SIZE;
     response.resize(size);
     TSS2_RC result = Tss2_Tcti_Receive(context_, &size, response.data(), timeout);
@@ -101,7 +101,7 @@ TSS2_RC Client::receive(Bytes &response, int32_t timeout) {
     return result;
 }
 
-TSS2_RC Client::receiveSize(size_t &size, int32_t timeout) {
+TSS2_RC Client::receiveSize(size_t& size, int32_t timeout) {
     size = 0;
     return Tss2_Tcti_Receive(context_, &size, nullptr, timeout);
 }
@@ -112,7 +112,7 @@ TSS2_RC Client::setLocality(uint8_t locality) { return Tss2_Tcti_SetLocality(con
 
 void Client::close() { Tss2_TctiLdr_Finalize(&context_); }
 
-TSS2_TCTI_CONTEXT *Client::release() { return std::exchange(context_, nullptr); }
+TSS2_TCTI_CONTEXT* Client::release() { return std::exchange(context_, nullptr); }
 
 bool swapping() { return optionsOfTheRun().find("swap=on") != std::string::npos; }
 
@@ -124,7 +124,7 @@ bool capped() {
            options.find("sessions=") != std::string::npos;
 }
 
-std::vector<TPM2_HANDLE> handles(Client &client, TPM2_HANDLE first) {
+std::vector<TPM2_HANDLE> handles(Client& client, TPM2_HANDLE first) {
     std::vector<TPM2_HANDLE> all;
     for (;;) {
         HandleList page =
@@ -135,8 +135,8 @@ std::vector<TPM2_HANDLE> handles(Client &client, TPM2_HANDLE first) {
     }
 }
 
-std::string residue(const Simulator &sim) {
-    static const std::pair<const char *, TPM2_HANDLE> kinds[] = {
+std::string residue(const Simulator& sim) {
+    static const std::pair<const char*, TPM2_HANDLE> kinds[] = {
         {"transient", TPM2_TRANSIENT_FIRST},
         {"loaded session", TPM2_LOADED_SESSION_FIRST},
         {"saved session", TPM2_ACTIVE_SESSION_FIRST}};

@@ -10,89 +10,89 @@ namespace spaces::test {
 
 // ---- The builder
 
-Command &Command::handle(TPM2_HANDLE handle) {
+Command& Command::handle(TPM2_HANDLE handle) {
     handles_.push_back(handle);
     return *this;
 }
 
-Command &Command::password(const std::string &auth) {
+Command& Command::password(const std::string& auth) {
     return session(TPM2_RS_PW, {}, TPMA_SESSION_CONTINUESESSION, test::bytes(auth));
 }
 
-Command &Command::session(TPM2_HANDLE handle, const Bytes &nonce, uint8_t attributes,
-                          const Bytes &hmac) {
+Command& Command::session(TPM2_HANDLE handle, const Bytes& nonce, uint8_t attributes,
+                          const Bytes& hmac) {
     authorizations_.push_back({handle, nonce, attributes, hmac});
     return *this;
 }
 
-Command &Command::noAuth() {
+Command& Command::noAuth() {
     authorizations_.clear();
     return *this;
 }
 
-Command &Command::u8(uint8_t value) {
+Command& Command::u8(uint8_t value) {
     append(parameters_, value, 1);
     return *this;
 }
 
-Command &Command::u16(uint16_t value) {
+Command& Command::u16(uint16_t value) {
     append(parameters_, value, 2);
     return *this;
 }
 
-Command &Command::u32(uint32_t value) {
+Command& Command::u32(uint32_t value) {
     append(parameters_, value, 4);
     return *this;
 }
 
-Command &Command::u64(uint64_t value) {
+Command& Command::u64(uint64_t value) {
     append(parameters_, value, 8);
     return *this;
 }
 
-Command &Command::bytes(const Bytes &data) {
+Command& Command::bytes(const Bytes& data) {
     append(parameters_, data);
     return *this;
 }
 
-Command &Command::tpm2b(const Bytes &buffer) {
+Command& Command::tpm2b(const Bytes& buffer) {
     appendTpm2b(parameters_, buffer);
     return *this;
 }
 
-Command &Command::tag(uint16_t tag) {
+Command& Command::tag(uint16_t tag) {
     tag_ = tag;
     return *this;
 }
 
-Command &Command::size(uint32_t commandSize) {
+Command& Command::size(uint32_t commandSize) {
     size_ = commandSize;
     return *this;
 }
 
-Command &Command::authSize(uint32_t size) {
+Command& Command::authSize(uint32_t size) {
     authSize_ = size;
     return *this;
 }
 
-Command &Command::code(TPM2_CC code) {
+Command& Command::code(TPM2_CC code) {
     code_ = code;
     return *this;
 }
 
-Command &Command::setHandle(size_t position, TPM2_HANDLE handle) {
+Command& Command::setHandle(size_t position, TPM2_HANDLE handle) {
     handles_.at(position) = handle;
     return *this;
 }
 
-Command &Command::truncate(size_t length) {
+Command& Command::truncate(size_t length) {
     length_ = length;
     return *this;
 }
 
 Bytes Command::build() const {
     Bytes area;
-    for (const Authorization &auth : authorizations_) {
+    for (const Authorization& auth : authorizations_) {
         append(area, auth.handle, 4);
         appendTpm2b(area, auth.nonce);
         append(area, auth.attributes, 1);
@@ -139,7 +139,7 @@ Fields publicHead(TPMI_ALG_PUBLIC type, TPMA_OBJECT attributes) {
     return head;
 }
 
-Bytes eccPublic(TPMA_OBJECT attributes, const Bytes &parameters, const Bytes &x, const Bytes &y) {
+Bytes eccPublic(TPMA_OBJECT attributes, const Bytes& parameters, const Bytes& x, const Bytes& y) {
     Fields area = publicHead(TPM2_ALG_ECC, attributes);
     area.bytes(parameters).u16(TPM2_ECC_NIST_P256).u16(TPM2_ALG_NULL).tpm2b(x).tpm2b(y);
     return area.parameters();
@@ -155,14 +155,14 @@ Bytes storageParameters() {
     return fields.parameters();
 }
 
-Bytes keyedHash(TPMA_OBJECT attributes, const Bytes &unique) {
+Bytes keyedHash(TPMA_OBJECT attributes, const Bytes& unique) {
     Fields area = publicHead(TPM2_ALG_KEYEDHASH, attributes);
     area.u16(TPM2_ALG_HMAC).u16(TPM2_ALG_SHA256).tpm2b(unique);
     return area.parameters();
 }
 
 /** A TPMS_SENSITIVE_CREATE with its TPM2B size. */
-Bytes sensitiveCreate(const std::string &auth, const std::string &data) {
+Bytes sensitiveCreate(const std::string& auth, const std::string& data) {
     Bytes inner = Fields().tpm2b(auth).tpm2b(data).parameters();
     return Fields().tpm2b(inner).parameters();
 }
@@ -178,21 +178,21 @@ Bytes pcrSelection(int pcr) {
 
 }  // namespace
 
-Bytes eccStorage(const std::string &unique, TPMA_OBJECT more) {
+Bytes eccStorage(const std::string& unique, TPMA_OBJECT more) {
     return eccPublic(kStorage | more, storageParameters(), bytes(unique), {});
 }
 
-Bytes rsaStorage(const std::string &unique, TPMA_OBJECT more) {
+Bytes rsaStorage(const std::string& unique, TPMA_OBJECT more) {
     Fields area = publicHead(TPM2_ALG_RSA, kStorage | more);
     area.bytes(storageParameters()).u16(2048).u32(0).tpm2b(unique);
     return area.parameters();
 }
 
-Bytes eccSigning(const std::string &unique, TPMA_OBJECT more) {
+Bytes eccSigning(const std::string& unique, TPMA_OBJECT more) {
     return eccPublic(kSigning | more, ecdsaParameters(), bytes(unique), {});
 }
 
-Bytes hmacKey(const std::string &unique, TPMA_OBJECT more) {
+Bytes hmacKey(const std::string& unique, TPMA_OBJECT more) {
     return keyedHash(kSigning | more, bytes(unique));
 }
 
@@ -202,7 +202,7 @@ Bytes sealed() {
     return area.parameters();
 }
 
-Bytes policyOnly(Bytes publicArea, const Bytes &authPolicy) {
+Bytes policyOnly(Bytes publicArea, const Bytes& authPolicy) {
     publicArea.at(7) &= static_cast<uint8_t>(~TPMA_OBJECT_USERWITHAUTH);
     Bytes result(publicArea.begin(), publicArea.begin() + 8);
     appendTpm2b(result, authPolicy);
@@ -212,8 +212,8 @@ Bytes policyOnly(Bytes publicArea, const Bytes &authPolicy) {
 
 // ---- Objects
 
-Command createPrimary(TPM2_RH hierarchy, const Bytes &publicArea, const std::string &auth,
-                      const std::string &hierarchyAuth) {
+Command createPrimary(TPM2_RH hierarchy, const Bytes& publicArea, const std::string& auth,
+                      const std::string& hierarchyAuth) {
     return Command(TPM2_CC_CreatePrimary)
         .handle(hierarchy)
         .password(hierarchyAuth)
@@ -223,8 +223,8 @@ Command createPrimary(TPM2_RH hierarchy, const Bytes &publicArea, const std::str
         .u32(0);
 }
 
-Command create(TPM2_HANDLE parent, const Bytes &publicArea, const std::string &auth,
-               const std::string &data, const std::string &parentAuth) {
+Command create(TPM2_HANDLE parent, const Bytes& publicArea, const std::string& auth,
+               const std::string& data, const std::string& parentAuth) {
     return Command(TPM2_CC_Create)
         .handle(parent)
         .password(parentAuth)
@@ -234,8 +234,8 @@ Command create(TPM2_HANDLE parent, const Bytes &publicArea, const std::string &a
         .u32(0);
 }
 
-Command load(TPM2_HANDLE parent, const Bytes &outPrivate, const Bytes &outPublic,
-             const std::string &parentAuth) {
+Command load(TPM2_HANDLE parent, const Bytes& outPrivate, const Bytes& outPublic,
+             const std::string& parentAuth) {
     return Command(TPM2_CC_Load)
         .handle(parent)
         .password(parentAuth)
@@ -251,7 +251,7 @@ Command loadExternalEcc(TPM2_RH hierarchy) {
         .u32(hierarchy);
 }
 
-Command loadExternalHmac(const std::string &key, const std::string &auth) {
+Command loadExternalHmac(const std::string& key, const std::string& auth) {
     // The unique field of a symmetric object binds its public area to the secret: H(seed || key).
     const Bytes seed(32, 0x5a);
     Bytes seedAndKey = seed;
@@ -273,14 +273,14 @@ Command flushContext(TPM2_HANDLE handle) { return Command(TPM2_CC_FlushContext).
 
 Command contextSave(TPM2_HANDLE handle) { return Command(TPM2_CC_ContextSave).handle(handle); }
 
-Command contextLoad(const Bytes &context) { return Command(TPM2_CC_ContextLoad).bytes(context); }
+Command contextLoad(const Bytes& context) { return Command(TPM2_CC_ContextLoad).bytes(context); }
 
 Command evictControl(TPM2_HANDLE object, TPM2_HANDLE persistent, TPM2_RH auth) {
     return Command(TPM2_CC_EvictControl).handle(auth).handle(object).password().u32(persistent);
 }
 
-Command certify(TPM2_HANDLE object, TPM2_HANDLE signKey, const std::string &objectAuth,
-                const std::string &signAuth) {
+Command certify(TPM2_HANDLE object, TPM2_HANDLE signKey, const std::string& objectAuth,
+                const std::string& signAuth) {
     return Command(TPM2_CC_Certify)
         .handle(object)
         .handle(signKey)
@@ -290,7 +290,7 @@ Command certify(TPM2_HANDLE object, TPM2_HANDLE signKey, const std::string &obje
         .u16(TPM2_ALG_NULL);
 }
 
-Command sign(TPM2_HANDLE key, const Bytes &digest, const std::string &auth) {
+Command sign(TPM2_HANDLE key, const Bytes& digest, const std::string& auth) {
     return Command(TPM2_CC_Sign)
         .handle(key)
         .password(auth)
@@ -301,29 +301,29 @@ Command sign(TPM2_HANDLE key, const Bytes &digest, const std::string &auth) {
         .tpm2b();
 }
 
-Command unseal(TPM2_HANDLE object, const std::string &auth) {
+Command unseal(TPM2_HANDLE object, const std::string& auth) {
     return Command(TPM2_CC_Unseal).handle(object).password(auth);
 }
 
-Command hmac(TPM2_HANDLE key, const std::string &data, const std::string &auth) {
+Command hmac(TPM2_HANDLE key, const std::string& data, const std::string& auth) {
     return Command(TPM2_CC_HMAC).handle(key).password(auth).tpm2b(data).u16(TPM2_ALG_NULL);
 }
 
 // ---- Sequences
 
-Command hashSequenceStart(const std::string &auth, TPMI_ALG_HASH hash) {
+Command hashSequenceStart(const std::string& auth, TPMI_ALG_HASH hash) {
     return Command(TPM2_CC_HashSequenceStart).tpm2b(auth).u16(hash);
 }
 
-Command hmacStart(TPM2_HANDLE key, const std::string &auth, const std::string &keyAuth) {
+Command hmacStart(TPM2_HANDLE key, const std::string& auth, const std::string& keyAuth) {
     return Command(TPM2_CC_HMAC_Start).handle(key).password(keyAuth).tpm2b(auth).u16(TPM2_ALG_NULL);
 }
 
-Command sequenceUpdate(TPM2_HANDLE sequence, const std::string &data, const std::string &auth) {
+Command sequenceUpdate(TPM2_HANDLE sequence, const std::string& data, const std::string& auth) {
     return Command(TPM2_CC_SequenceUpdate).handle(sequence).password(auth).tpm2b(data);
 }
 
-Command sequenceComplete(TPM2_HANDLE sequence, const std::string &data, const std::string &auth) {
+Command sequenceComplete(TPM2_HANDLE sequence, const std::string& data, const std::string& auth) {
     return Command(TPM2_CC_SequenceComplete)
         .handle(sequence)
         .password(auth)
@@ -331,8 +331,8 @@ Command sequenceComplete(TPM2_HANDLE sequence, const std::string &data, const st
         .u32(TPM2_RH_NULL);
 }
 
-Command eventSequenceComplete(TPM2_HANDLE pcr, TPM2_HANDLE sequence, const std::string &data,
-                              const std::string &auth) {
+Command eventSequenceComplete(TPM2_HANDLE pcr, TPM2_HANDLE sequence, const std::string& data,
+                              const std::string& auth) {
     return Command(TPM2_CC_EventSequenceComplete)
         .handle(pcr)
         .handle(sequence)
@@ -343,7 +343,7 @@ Command eventSequenceComplete(TPM2_HANDLE pcr, TPM2_HANDLE sequence, const std::
 
 // ---- Sessions and policies
 
-Command startAuthSession(TPM2_SE type, TPM2_HANDLE bind, const Bytes &nonceCaller) {
+Command startAuthSession(TPM2_SE type, TPM2_HANDLE bind, const Bytes& nonceCaller) {
     return Command(TPM2_CC_StartAuthSession)
         .handle(TPM2_RH_NULL)
         .handle(bind)
@@ -378,7 +378,7 @@ Command policyPcr(TPM2_HANDLE session, int pcr) {
     return Command(TPM2_CC_PolicyPCR).handle(session).tpm2b().bytes(pcrSelection(pcr));
 }
 
-Command policySecret(TPM2_HANDLE authEntity, TPM2_HANDLE session, const std::string &auth) {
+Command policySecret(TPM2_HANDLE authEntity, TPM2_HANDLE session, const std::string& auth) {
     return Command(TPM2_CC_PolicySecret)
         .handle(authEntity)
         .handle(session)
@@ -389,8 +389,8 @@ Command policySecret(TPM2_HANDLE authEntity, TPM2_HANDLE session, const std::str
         .u32(0);
 }
 
-Command policyNv(TPM2_HANDLE index, TPM2_HANDLE session, const std::string &operand,
-                 const std::string &auth) {
+Command policyNv(TPM2_HANDLE index, TPM2_HANDLE session, const std::string& operand,
+                 const std::string& auth) {
     return Command(TPM2_CC_PolicyNV)
         .handle(index)
         .handle(index)
@@ -434,7 +434,7 @@ Command getCapability(TPM2_CAP capability, uint32_t first, uint32_t count) {
     return Command(TPM2_CC_GetCapability).u32(capability).u32(first).u32(count);
 }
 
-Command pcrExtend(TPM2_HANDLE pcr, const Bytes &sha256Digest) {
+Command pcrExtend(TPM2_HANDLE pcr, const Bytes& sha256Digest) {
     return Command(TPM2_CC_PCR_Extend)
         .handle(pcr)
         .password()
@@ -447,7 +447,7 @@ Command pcrRead(int pcr) { return Command(TPM2_CC_PCR_Read).bytes(pcrSelection(p
 
 // ---- NV
 
-Command nvDefineSpace(TPM2_HANDLE index, uint16_t size, const std::string &auth) {
+Command nvDefineSpace(TPM2_HANDLE index, uint16_t size, const std::string& auth) {
     constexpr TPMA_NV attributes = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE | TPMA_NV_NO_DA;
     Bytes publicInfo =
         Fields().u32(index).u16(TPM2_ALG_SHA256).u32(attributes).tpm2b().u16(size).parameters();
@@ -464,11 +464,11 @@ Command nvUndefineSpace(TPM2_HANDLE index) {
 
 Command nvReadPublic(TPM2_HANDLE index) { return Command(TPM2_CC_NV_ReadPublic).handle(index); }
 
-Command nvWrite(TPM2_HANDLE index, const std::string &data, const std::string &auth) {
+Command nvWrite(TPM2_HANDLE index, const std::string& data, const std::string& auth) {
     return Command(TPM2_CC_NV_Write).handle(index).handle(index).password(auth).tpm2b(data).u16(0);
 }
 
-Command nvRead(TPM2_HANDLE index, uint16_t size, const std::string &auth) {
+Command nvRead(TPM2_HANDLE index, uint16_t size, const std::string& auth) {
     return Command(TPM2_CC_NV_Read).handle(index).handle(index).password(auth).u16(size).u16(0);
 }
 

@@ -16,7 +16,7 @@
 
 namespace spaces::test {
 
-std::string hex(const Bytes &data) {
+std::string hex(const Bytes& data) {
     std::string text;
     for (uint8_t byte : data) {
         text += "0123456789abcdef"[byte >> 4];
@@ -31,14 +31,14 @@ std::string hex(uint32_t value) {
     return text;
 }
 
-Bytes sha256(const Bytes &data) {
+Bytes sha256(const Bytes& data) {
     Bytes digest(SHA256_DIGEST_LENGTH);
     if (SHA256(data.data(), data.size(), digest.data()) == nullptr)
         throw std::runtime_error("SHA256 failed");
     return digest;
 }
 
-Bytes hmacSha256(const Bytes &key, const Bytes &data) {
+Bytes hmacSha256(const Bytes& key, const Bytes& data) {
     static const uint8_t none = 0;  // libcrypto takes a null key for "the key of before"
     Bytes mac(SHA256_DIGEST_LENGTH);
     unsigned size = 0;
@@ -48,7 +48,7 @@ Bytes hmacSha256(const Bytes &key, const Bytes &data) {
     return mac;
 }
 
-Bytes kdfa(const Bytes &key, const std::string &label, const Bytes &contextU, const Bytes &contextV,
+Bytes kdfa(const Bytes& key, const std::string& label, const Bytes& contextU, const Bytes& contextV,
            uint32_t bits) {
     Bytes result;
     for (uint32_t counter = 1; result.size() < bits / 8; counter++) {
@@ -65,7 +65,7 @@ Bytes kdfa(const Bytes &key, const std::string &label, const Bytes &contextU, co
     return result;
 }
 
-Bytes aesCfb(const Bytes &key, const Bytes &iv, const Bytes &data, bool encrypt) {
+Bytes aesCfb(const Bytes& key, const Bytes& iv, const Bytes& data, bool encrypt) {
     std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context(EVP_CIPHER_CTX_new(),
                                                                             EVP_CIPHER_CTX_free);
     Bytes result(data.size() + 16);

@@ -10,15 +10,15 @@
 
 namespace spaces::test {
 
-Bytes sha256(const Bytes &data);
-Bytes hmacSha256(const Bytes &key, const Bytes &data);
+Bytes sha256(const Bytes& data);
+Bytes hmacSha256(const Bytes& key, const Bytes& data);
 
 /** KDFa of TPM 2.0 Part 1; `bits` is a multiple of 8. */
-Bytes kdfa(const Bytes &key, const std::string &label, const Bytes &contextU, const Bytes &contextV,
+Bytes kdfa(const Bytes& key, const std::string& label, const Bytes& contextU, const Bytes& contextV,
            uint32_t bits);
 
 /** AES-128-CFB with a 16-byte key and IV. */
-Bytes aesCfb(const Bytes &key, const Bytes &iv, const Bytes &data, bool encrypt);
+Bytes aesCfb(const Bytes& key, const Bytes& iv, const Bytes& data, bool encrypt);
 
 Bytes randomBytes(size_t count);
 

@@ -25,7 +25,7 @@ using namespace spaces::test;
 constexpr size_t kMaxResponseSize = 1700;
 constexpr uint32_t kMaxCommandSize = 4096;
 
-const char *linkPath = nullptr;
+const char* linkPath = nullptr;
 
 void removeLinkAndEnd(int) {
     ::unlink(linkPath);
@@ -34,11 +34,11 @@ void removeLinkAndEnd(int) {
 
 class Terminal {
   public:
-    explicit Terminal(const char *link) : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    explicit Terminal(const char* link) : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
         if (!master_ || ::grantpt(master_.get()) != 0 || ::unlockpt(master_.get()) != 0) {
             fail("posix_openpt");
         }
-        const char *name = ::ptsname(master_.get());
+        const char* name = ::ptsname(master_.get());
         // Kept open for good: without a client the master side would only read errors.
         slave_ = Descriptor(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
         termios mode;
@@ -59,7 +59,7 @@ class Terminal {
         return command;
     }
 
-    void writeResponse(const Bytes &response) const {
+    void writeResponse(const Bytes& response) const {
         if (response.size() > kMaxResponseSize) throw std::runtime_error("response too long");
         const ssize_t n = ::write(master_.get(), response.data(), response.size());
         if (n != static_cast<ssize_t>(response.size())) fail("write");
@@ -71,7 +71,7 @@ class Terminal {
 
 }  // namespace
 
-int main(int argc, char **argv) try {
+int main(int argc, char** argv) try {
     if (argc != 3) {
         std::fprintf(stderr, "usage: %s SWTPM-PORT LINK\n", argv[0]);
         return 2;
@@ -84,7 +84,7 @@ int main(int argc, char **argv) try {
     std::printf("%s\n", linkPath);
     std::fflush(stdout);
     for (;;) terminal.writeResponse(tpm.command(terminal.readCommand()));
-} catch (const std::exception &error) {
+} catch (const std::exception& error) {
     std::fprintf(stderr, "device-bridge: %s\n", error.what());
     if (linkPath != nullptr) ::unlink(linkPath);
     return 1;

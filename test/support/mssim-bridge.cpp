@@ -35,7 +35,7 @@ Descriptor listenOn(uint16_t port) {
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     const sockaddr_in address = loopback(port);
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) != 0 ||
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
         ::listen(socket.get(), 4) != 0) {
         return {};
     }
@@ -74,14 +74,14 @@ class Bridge {
 
     // Accepts the interface's next client, or serves one request of its present one. A client that
     // ends, or that breaks the protocol, loses its connection and nothing else.
-    void turn(const Descriptor &listener, Descriptor &client, bool (Bridge::*serve)()) {
+    void turn(const Descriptor& listener, Descriptor& client, bool (Bridge::*serve)()) {
         if (!client) {
             client = Descriptor(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
             return;
         }
         try {
             if ((this->*serve)()) return;
-        } catch (const std::exception &error) {
+        } catch (const std::exception& error) {
             std::fprintf(stderr, "mssim-bridge: %s\n", error.what());
         }
         client.close();
@@ -141,7 +141,7 @@ class Bridge {
 
 }  // namespace
 
-int main(int argc, char **argv) try {
+int main(int argc, char** argv) try {
     if (argc != 2) {
         std::fprintf(stderr, "usage: %s SWTPM-PORT\n", argv[0]);
         return 2;
@@ -151,7 +151,7 @@ int main(int argc, char **argv) try {
     std::printf("%u\n", bridge.port());
     std::fflush(stdout);
     bridge.run();
-} catch (const std::exception &error) {
+} catch (const std::exception& error) {
     std::fprintf(stderr, "mssim-bridge: %s\n", error.what());
     return 1;
 }

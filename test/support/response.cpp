@@ -25,19 +25,19 @@ Bytes Cursor::bytes(size_t count) {
     return Bytes(begin, begin + static_cast<std::ptrdiff_t>(count));
 }
 
-TPM2_RC rc(const Bytes &response) {
+TPM2_RC rc(const Bytes& response) {
     Cursor cursor(response);
     cursor.bytes(6);
     return cursor.u32();
 }
 
-TPM2_HANDLE handle(const Bytes &response) {
+TPM2_HANDLE handle(const Bytes& response) {
     Cursor cursor(response);
     cursor.bytes(10);
     return cursor.u32();
 }
 
-Cursor parameters(const Bytes &response, int handles) {
+Cursor parameters(const Bytes& response, int handles) {
     Cursor cursor(response);
     uint16_t tag = cursor.u16();
     cursor.bytes(8 + 4 * static_cast<size_t>(handles));
@@ -63,7 +63,7 @@ int responseHandles(TPM2_CC code) {
 namespace {
 
 /** The start of a capability response: moreData is read, the capability is checked. */
-bool readCapability(Cursor &cursor, TPM2_CAP expected) {
+bool readCapability(Cursor& cursor, TPM2_CAP expected) {
     bool moreData = cursor.u8() != 0;
     if (cursor.u32() != expected) throw std::runtime_error("another capability was answered");
     return moreData;
@@ -71,14 +71,14 @@ bool readCapability(Cursor &cursor, TPM2_CAP expected) {
 
 }  // namespace
 
-HandleList handleList(const Bytes &response) {
+HandleList handleList(const Bytes& response) {
     Cursor cursor = parameters(response);
     HandleList list{readCapability(cursor, TPM2_CAP_HANDLES), {}};
     for (uint32_t count = cursor.u32(); count > 0; count--) list.handles.push_back(cursor.u32());
     return list;
 }
 
-uint32_t property(const Bytes &response) {
+uint32_t property(const Bytes& response) {
     Cursor cursor = parameters(response);
     readCapability(cursor, TPM2_CAP_TPM_PROPERTIES);
     if (cursor.u32() == 0) throw std::runtime_error("an empty property list");
@@ -86,24 +86,24 @@ uint32_t property(const Bytes &response) {
     return cursor.u32();
 }
 
-Created created(const Bytes &response) {
+Created created(const Bytes& response) {
     Cursor cursor = parameters(response);
     Bytes outPrivate = cursor.tpm2b();
     return {outPrivate, cursor.tpm2b()};
 }
 
-Bytes context(const Bytes &response) { return parameters(response).rest(); }
+Bytes context(const Bytes& response) { return parameters(response).rest(); }
 
-Bytes nameOf(const Bytes &publicArea) {
+Bytes nameOf(const Bytes& publicArea) {
     Bytes name;
     append(name, TPM2_ALG_SHA256, 2);
     append(name, sha256(publicArea));
     return name;
 }
 
-Bytes primaryName(const Bytes &response) { return nameOf(parameters(response, 1).tpm2b()); }
+Bytes primaryName(const Bytes& response) { return nameOf(parameters(response, 1).tpm2b()); }
 
-Bytes publicName(const Bytes &response) {
+Bytes publicName(const Bytes& response) {
     Cursor cursor = parameters(response);
     cursor.tpm2b();
     return cursor.tpm2b();

@@ -34,14 +34,14 @@ class Cursor {
 };
 
 /** The response code. */
-TPM2_RC rc(const Bytes &response);
+TPM2_RC rc(const Bytes& response);
 
 /** The response handle (bytes 10..13) of CreatePrimary, Load, StartAuthSession, ContextLoad, ... */
-TPM2_HANDLE handle(const Bytes &response);
+TPM2_HANDLE handle(const Bytes& response);
 
 /** The parameters: past header, response handles and parameterSize, without the auth area.
  *  `handles` is the number of response handles: 1 for the commands that handle() is for. */
-Cursor parameters(const Bytes &response, int handles = 0);
+Cursor parameters(const Bytes& response, int handles = 0);
 
 /** The number of handles in a successful response to the command code: 0 or 1. */
 int responseHandles(TPM2_CC code);
@@ -51,29 +51,29 @@ struct HandleList {
     bool moreData;
     std::vector<TPM2_HANDLE> handles;
 };
-HandleList handleList(const Bytes &response);
+HandleList handleList(const Bytes& response);
 
 /** GetCapability(TPM2_CAP_TPM_PROPERTIES): the value of the first property in the list. */
-uint32_t property(const Bytes &response);
+uint32_t property(const Bytes& response);
 
 /** Create: what Load needs. */
 struct Created {
     Bytes outPrivate;
     Bytes outPublic;  ///< a TPMT_PUBLIC, without its TPM2B size
 };
-Created created(const Bytes &response);
+Created created(const Bytes& response);
 
 /** ContextSave: the TPMS_CONTEXT, as contextLoad() takes it. */
-Bytes context(const Bytes &response);
+Bytes context(const Bytes& response);
 
 /** The Name of an object with nameAlg SHA-256, from its TPMT_PUBLIC. */
-Bytes nameOf(const Bytes &publicArea);
+Bytes nameOf(const Bytes& publicArea);
 
 /** The Name of the object that a CreatePrimary response is about. */
-Bytes primaryName(const Bytes &createPrimaryResponse);
+Bytes primaryName(const Bytes& createPrimaryResponse);
 
 /** The Name in a ReadPublic or NV_ReadPublic response. */
-Bytes publicName(const Bytes &readPublicResponse);
+Bytes publicName(const Bytes& readPublicResponse);
 
 /** The Name of a PCR, session or permanent handle: the handle itself. */
 Bytes handleName(TPM2_HANDLE handle);

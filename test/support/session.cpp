@@ -20,7 +20,7 @@ constexpr size_t kNonceSize = 16;
 
 Bytes joined(std::initializer_list<Bytes> parts) {
     Bytes all;
-    for (const Bytes &part : parts) append(all, part);
+    for (const Bytes& part : parts) append(all, part);
     return all;
 }
 
@@ -37,7 +37,7 @@ bool namesItself(TPM2_HANDLE handle) {
 }
 
 /** The Names of all handles of the command, those that may be left out filled in. */
-std::vector<Bytes> completeNames(const Command &command, std::vector<Bytes> names) {
+std::vector<Bytes> completeNames(const Command& command, std::vector<Bytes> names) {
     names.resize(command.handles().size());
     for (size_t i = 0; i < names.size(); i++) {
         if (!names[i].empty()) continue;
@@ -48,17 +48,17 @@ std::vector<Bytes> completeNames(const Command &command, std::vector<Bytes> name
     return names;
 }
 
-Bytes cpHash(Command &command, const std::vector<Bytes> &names) {
+Bytes cpHash(Command& command, const std::vector<Bytes>& names) {
     Bytes input;
     append(input, command.code(), 4);
-    for (const Bytes &name : names) append(input, name);
+    for (const Bytes& name : names) append(input, name);
     append(input, command.parameters());
     return sha256(input);
 }
 
 /** Replaces the first parameter, a TPM2B, by its encryption or decryption. */
-void cryptFirstParameter(Bytes &parameters, const Bytes &key, const Bytes &nonceNewer,
-                         const Bytes &nonceOlder, bool encrypt) {
+void cryptFirstParameter(Bytes& parameters, const Bytes& key, const Bytes& nonceNewer,
+                         const Bytes& nonceOlder, bool encrypt) {
     Cursor cursor(parameters);
     Bytes plain = cursor.tpm2b();
     Bytes material = kdfa(key, "CFB", nonceNewer, nonceOlder, 256);
@@ -67,15 +67,15 @@ void cryptFirstParameter(Bytes &parameters, const Bytes &key, const Bytes &nonce
     std::copy(changed.begin(), changed.end(), parameters.begin() + 2);
 }
 
-/** A salt that the ECC key with this x coordinate can recover, encrypted: with the ephemeral private
- *  key 1, the ephemeral public key is the curve's generator and the shared secret is the key's own
- *  public point.  Nothing here has to stay secret. */
+/** A salt that the ECC key with this x coordinate can recover, encrypted: with the ephemeral
+ * private key 1, the ephemeral public key is the curve's generator and the shared secret is the
+ * key's own public point.  Nothing here has to stay secret. */
 struct Salt {
     Bytes encrypted;
     Bytes plain;
 
     Salt() = default;  ///< none
-    explicit Salt(const Bytes &keyX) {
+    explicit Salt(const Bytes& keyX) {
         appendTpm2b(encrypted, p256GeneratorX());
         appendTpm2b(encrypted, p256GeneratorY());
         plain = sha256(
@@ -85,13 +85,13 @@ struct Salt {
 
 }  // namespace
 
-Session Session::start(Client &client, TPM2_SE type) {
+Session Session::start(Client& client, TPM2_SE type) {
     Options options;
     options.type = type;
     return start(client, options);
 }
 
-Session Session::start(Client &client, const Options &options) {
+Session Session::start(Client& client, const Options& options) {
     Session session;
     session.type_ = options.type;
     session.nonceCaller_ = randomBytes(kNonceSize);
@@ -118,20 +118,20 @@ Session Session::start(Client &client, const Options &options) {
     return session;
 }
 
-Bytes Session::authorize(Client &client, Command command, const std::string &auth,
-                         const std::vector<Bytes> &names, uint8_t attributes) {
+Bytes Session::authorize(Client& client, Command command, const std::string& auth,
+                         const std::vector<Bytes>& names, uint8_t attributes) {
     std::vector<Use> uses{{this, auth, attributes}};
     for (size_t i = 1; i < command.authorizations().size(); i++) {
-        const Bytes &password = command.authorizations()[i].hmac;
+        const Bytes& password = command.authorizations()[i].hmac;
         uses.push_back({nullptr, std::string(password.begin(), password.end())});
     }
     return sendWith(client, command, uses, names);
 }
 
-Bytes Session::audit(Client &client, Command command, const std::vector<Bytes> &names,
+Bytes Session::audit(Client& client, Command command, const std::vector<Bytes>& names,
                      uint8_t attributes) {
     std::vector<Use> uses;
-    for (const Command::Authorization &each : command.authorizations())
+    for (const Command::Authorization& each : command.authorizations())
         uses.push_back({nullptr, std::string(each.hmac.begin(), each.hmac.end())});
     uses.push_back({this, "", attributes});
     return sendWith(client, command, uses, names);
@@ -141,7 +141,7 @@ Bytes Session::audit(Client &client, Command command, const std::vector<Bytes> &
  *  then that of the response is checked. */
 class Exchange {
   public:
-    Exchange(Command command, const std::vector<Use> &uses, const std::vector<Bytes> &names)
+    Exchange(Command command, const std::vector<Use>& uses, const std::vector<Bytes>& names)
         : command_(std::move(command)),
           authorizes_(!command_.authorizations().empty()),
           uses_(uses),
@@ -157,34 +157,34 @@ class Exchange {
     void rollNonces();
     void encrypt();
     Bytes otherNonces() const;
-    Bytes hmacKey(const Use &use, size_t position) const;
-    void verify(const Use &use, const Bytes &key, const Bytes &responseHash, Cursor &area);
-    const Use *with(uint8_t attribute) const;
-    static Bytes parameterKey(const Use &use) {
+    Bytes hmacKey(const Use& use, size_t position) const;
+    void verify(const Use& use, const Bytes& key, const Bytes& responseHash, Cursor& area);
+    const Use* with(uint8_t attribute) const;
+    static Bytes parameterKey(const Use& use) {
         return joined({use.session->key_, bytes(use.auth)});
     }
 
     Command command_;
     const bool authorizes_;  ///< the first of the uses does, as the command's password did
-    const std::vector<Use> &uses_;
+    const std::vector<Use>& uses_;
     std::vector<Bytes> names_;
     std::vector<Bytes> keys_;
 };
 
 /** The entry whose session has the attribute, or nullptr. */
-const Use *Exchange::with(uint8_t attribute) const {
-    for (const Use &use : uses_)
+const Use* Exchange::with(uint8_t attribute) const {
+    for (const Use& use : uses_)
         if (use.session != nullptr && (use.attributes & attribute) != 0) return &use;
     return nullptr;
 }
 
 void Exchange::rollNonces() {
-    for (const Use &use : uses_)
+    for (const Use& use : uses_)
         if (use.session != nullptr) use.session->nonceCaller_ = randomBytes(kNonceSize);
 }
 
 void Exchange::encrypt() {
-    if (const Use *use = with(TPMA_SESSION_DECRYPT))
+    if (const Use* use = with(TPMA_SESSION_DECRYPT))
         cryptFirstParameter(command_.parameters(), parameterKey(*use), use->session->nonceCaller_,
                             use->session->nonceTpm_, true);
 }
@@ -193,8 +193,8 @@ void Exchange::encrypt() {
  *  authorises something. */
 Bytes Exchange::otherNonces() const {
     Bytes nonces;
-    const Use *decrypting = with(TPMA_SESSION_DECRYPT);
-    const Use *encrypting = with(TPMA_SESSION_ENCRYPT);
+    const Use* decrypting = with(TPMA_SESSION_DECRYPT);
+    const Use* encrypting = with(TPMA_SESSION_ENCRYPT);
     if (decrypting != nullptr && decrypting != &uses_[0])
         append(nonces, decrypting->session->nonceTpm_);
     if (encrypting != nullptr && encrypting != &uses_[0] && encrypting != decrypting)
@@ -202,8 +202,8 @@ Bytes Exchange::otherNonces() const {
     return nonces;
 }
 
-Bytes Exchange::hmacKey(const Use &use, size_t position) const {
-    const Session &session = *use.session;
+Bytes Exchange::hmacKey(const Use& use, size_t position) const {
+    const Session& session = *use.session;
     bool bound = position < names_.size() && names_[position] == session.boundName_;
     bool takesAuth = session.type_ == TPM2_SE_HMAC ? !bound : session.authValueNeeded;
     return joined({session.key_, takesAuth ? bytes(use.auth) : Bytes{}});
@@ -215,13 +215,13 @@ Bytes Exchange::command() {
     const Bytes commandHash = cpHash(command_, names_);
     command_.noAuth();
     for (size_t i = 0; i < uses_.size(); i++) {
-        const Use &use = uses_[i];
+        const Use& use = uses_[i];
         keys_.push_back(use.session == nullptr ? Bytes{} : hmacKey(use, i));
         if (use.session == nullptr) {
             command_.password(use.auth);
             continue;
         }
-        const Session &session = *use.session;
+        const Session& session = *use.session;
         Bytes input = joined({commandHash,
                               session.nonceCaller_,
                               session.nonceTpm_,
@@ -234,12 +234,12 @@ Bytes Exchange::command() {
 }
 
 /** Reads one entry of the response's auth area and checks it. */
-void Exchange::verify(const Use &use, const Bytes &key, const Bytes &responseHash, Cursor &area) {
+void Exchange::verify(const Use& use, const Bytes& key, const Bytes& responseHash, Cursor& area) {
     Bytes nonce = area.tpm2b();
     uint8_t attributes = area.u8();
     Bytes hmac = area.tpm2b();
     if (use.session == nullptr) return;
-    Session &session = *use.session;
+    Session& session = *use.session;
     session.nonceTpm_ = nonce;
     Bytes input = joined({responseHash, nonce, session.nonceCaller_, {attributes}});
     if (hmac != hmacSha256(key, input))
@@ -262,7 +262,7 @@ Bytes Exchange::verified(Bytes response) {
             uses_[i].session->authValueNeeded = false;
     }
     if (area.left() != 0) throw std::runtime_error("bytes after the response's auth area");
-    if (const Use *use = with(TPMA_SESSION_ENCRYPT)) {
+    if (const Use* use = with(TPMA_SESSION_ENCRYPT)) {
         cryptFirstParameter(answer, parameterKey(*use), use->session->nonceTpm_,
                             use->session->nonceCaller_, false);
         std::copy(answer.begin(), answer.end(),
@@ -271,8 +271,8 @@ Bytes Exchange::verified(Bytes response) {
     return response;
 }
 
-Bytes sendWith(Client &client, Command command, const std::vector<Use> &uses,
-               const std::vector<Bytes> &names) {
+Bytes sendWith(Client& client, Command command, const std::vector<Use>& uses,
+               const std::vector<Bytes>& names) {
     Exchange exchange(std::move(command), uses, names);
     Bytes response = client.send(exchange.command());
     return rc(response) == TPM2_RC_SUCCESS ? exchange.verified(response) : response;

@@ -29,27 +29,27 @@ class Session {
     struct Options {
         TPM2_SE type = TPM2_SE_HMAC;
         TPM2_HANDLE bind = TPM2_RH_NULL;
-        Bytes bindName = {};        ///< may be empty for a permanent handle
-        std::string bindAuth = "";  ///< the auth value of the bind entity
-        bool symmetric = false;     ///< AES-128-CFB, for the attributes decrypt and encrypt
+        Bytes bindName = {};                ///< may be empty for a permanent handle
+        std::string bindAuth = "";          ///< the auth value of the bind entity
+        bool symmetric = false;             ///< AES-128-CFB, for the attributes decrypt and encrypt
         TPM2_HANDLE tpmKey = TPM2_RH_NULL;  ///< salts the session: an ECC decryption key, P-256
         Bytes tpmKeyX = {};                 ///< the x coordinate of its public point
     };
 
-    static Session start(Client &client, const Options &options);
-    static Session start(Client &client, TPM2_SE type = TPM2_SE_HMAC);
+    static Session start(Client& client, const Options& options);
+    static Session start(Client& client, TPM2_SE type = TPM2_SE_HMAC);
 
     TPM2_HANDLE handle() const { return handle_; }
 
     /** Sends the command with this session in place of its first password: it authorises handle 1
      *  whose auth value is `auth`.  Further passwords of the command stay. */
-    Bytes authorize(Client &client, Command command, const std::string &auth = "",
-                    const std::vector<Bytes> &names = {},
+    Bytes authorize(Client& client, Command command, const std::string& auth = "",
+                    const std::vector<Bytes>& names = {},
                     uint8_t attributes = TPMA_SESSION_CONTINUESESSION);
 
     /** Sends the command with this session after its passwords: it authorises nothing.  For audit,
      *  or for parameter encryption with other attributes. */
-    Bytes audit(Client &client, Command command, const std::vector<Bytes> &names = {},
+    Bytes audit(Client& client, Command command, const std::vector<Bytes>& names = {},
                 uint8_t attributes = TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_AUDIT);
 
     /** A policy with PolicyAuthValue: the HMAC key takes the auth value in.  Set by the test, and
@@ -69,7 +69,7 @@ class Session {
 
 /** One entry of an auth area: a session, or (session == nullptr) a password. */
 struct Use {
-    Session *session = nullptr;
+    Session* session = nullptr;
     std::string auth = "";  ///< of the handle at the same position, if that needs authorisation
     uint8_t attributes = TPMA_SESSION_CONTINUESESSION;
 };
@@ -77,8 +77,8 @@ struct Use {
 /** The general form: sends the command with exactly these authorisations, in this order.  A command
  *  that changes the auth value it is authorised with is not for it: the response HMAC has the new
  *  value as its key. */
-Bytes sendWith(Client &client, Command command, const std::vector<Use> &uses,
-               const std::vector<Bytes> &names = {});
+Bytes sendWith(Client& client, Command command, const std::vector<Use>& uses,
+               const std::vector<Bytes>& names = {});
 
 }  // namespace spaces::test
 

@@ -41,19 +41,19 @@ class Socket {
         if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "socket");
     }
     ~Socket() { ::close(fd_); }
-    Socket(const Socket &) = delete;
-    Socket &operator=(const Socket &) = delete;
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
 
     bool bind(uint16_t port) {
         sockaddr_in name = address(port);
-        return ::bind(fd_, reinterpret_cast<sockaddr *>(&name), sizeof name) == 0;
+        return ::bind(fd_, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0;
     }
     bool connect(uint16_t port) {
         sockaddr_in name = address(port);
-        return ::connect(fd_, reinterpret_cast<sockaddr *>(&name), sizeof name) == 0;
+        return ::connect(fd_, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0;
     }
     /** Sends a control command and returns the first four bytes of its answer, if it came. */
-    bool exchange(const Bytes &request, uint32_t &answer) {
+    bool exchange(const Bytes& request, uint32_t& answer) {
         std::array<uint8_t, 4> reply;
         if (::send(fd_, request.data(), request.size(), MSG_NOSIGNAL) !=
                 static_cast<ssize_t>(request.size()) ||
@@ -86,7 +86,7 @@ uint16_t freePortPair() {
 }
 
 /** In the new process: becomes swtpm, or ends. */
-[[noreturn]] void becomeSwtpm(const std::string &directory, uint16_t port, Record record,
+[[noreturn]] void becomeSwtpm(const std::string& directory, uint16_t port, Record record,
                               pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
@@ -104,12 +104,12 @@ uint16_t freePortPair() {
     close_range(STDERR_FILENO + 1, ~0U, 0);
     execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state.c_str(), "--server",
            server.c_str(), "--ctrl", control.c_str(), "--flags", "not-need-init,startup-clear",
-           "--log", log.c_str(), "--pid", pid.c_str(), static_cast<char *>(nullptr));
+           "--log", log.c_str(), "--pid", pid.c_str(), static_cast<char*>(nullptr));
     dprintf(STDERR_FILENO, "cannot run swtpm: %s\n", strerror(errno));
     _exit(127);
 }
 
-std::string readFile(const std::string &path) {
+std::string readFile(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(file), {});
 }
@@ -231,7 +231,7 @@ std::vector<Bytes> Simulator::commands(size_t mark) {
 
 std::vector<TPM2_CC> Simulator::commandCodes(size_t mark) {
     std::vector<TPM2_CC> codes;
-    for (const Bytes &command : commands(mark)) codes.push_back(rc(command));
+    for (const Bytes& command : commands(mark)) codes.push_back(rc(command));
     return codes;
 }
 

@@ -33,8 +33,8 @@ class Simulator {
     /** Starts swtpm; Startup(CLEAR) is done and does not count as a command. */
     explicit Simulator(Record record = Record::commands);
     ~Simulator();
-    Simulator(const Simulator &) = delete;
-    Simulator &operator=(const Simulator &) = delete;
+    Simulator(const Simulator&) = delete;
+    Simulator& operator=(const Simulator&) = delete;
 
     /** "swtpm:host=127.0.0.1,port=N" */
     std::string conf() const;

@@ -91,7 +91,7 @@ TEST_F(Support, MakesObjects) {
 }
 
 TEST_F(Support, MakesEachKindOfKey) {
-    for (const Bytes &area : {eccStorage("a"), rsaStorage(), eccSigning(), hmacKey("b"),
+    for (const Bytes& area : {eccStorage("a"), rsaStorage(), eccSigning(), hmacKey("b"),
                               eccStorage("", TPMA_OBJECT_STCLEAR)})
         client.ok(flushContext(handle(client.ok(createPrimary(TPM2_RH_NULL, area)))));
     EXPECT_NE(primaryName(client.ok(createPrimary(TPM2_RH_OWNER, eccStorage("a")))),

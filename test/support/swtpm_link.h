@@ -34,8 +34,8 @@ class Descriptor {
   public:
     Descriptor() = default;
     explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(Descriptor &&other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Descriptor &operator=(Descriptor &&other) noexcept {
+    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
         std::swap(fd_, other.fd_);
         other.close();
         return *this;
@@ -52,13 +52,13 @@ class Descriptor {
     int fd_ = -1;
 };
 
-[[noreturn]] inline void fail(const std::string &what) {
+[[noreturn]] inline void fail(const std::string& what) {
     throw std::runtime_error(what + ": " + std::strerror(errno));
 }
 
 // The big-endian number at `offset`, as in every TPM header.
 inline uint32_t readU32(std::span<const uint8_t> bytes, size_t offset = 0) {
-    const auto *p = bytes.data() + offset;
+    const auto* p = bytes.data() + offset;
     return uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | p[3];
 }
 
@@ -102,8 +102,7 @@ inline sockaddr_in loopback(uint16_t port) {
 inline Descriptor connectLoopback(uint16_t port) {
     Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_in address = loopback(port);
-    if (::connect(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) !=
-        0) {
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         fail("connect to swtpm");
     }
     return socket;
@@ -159,7 +158,7 @@ inline void endWithParent() {
     if (::getppid() != parent || parent == 1) ::_exit(1);
 }
 
-inline uint16_t portArgument(const char *text) {
+inline uint16_t portArgument(const char* text) {
     const unsigned long port = std::stoul(text);
     if (port == 0 || port >= 65535) throw std::runtime_error("bad port " + std::string(text));
     return static_cast<uint16_t>(port);
