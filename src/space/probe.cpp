@@ -33,6 +33,17 @@ void Probe::setHandle(size_t position, TPM2_HANDLE handle) {
     wire::put32(&bytes_[wire::kHeaderSize + position * wire::kHandleSize], handle);
 }
 
+namespace {
+
+/// A number set aside for vendors' authorisations, as the entity a session is bound to: of a right
+/// type, and refused only when it is looked for (Part 2, 7.4, TPM_RH_AUTH_00 to _FF).
+bool isAbsentEntity(const wire::Command& command, size_t position) {
+    if (command.code() != TPM2_CC_StartAuthSession || position != 1) return false;
+    return command.handle(1) >= TPM2_RH_AUTH_00 && command.handle(1) <= TPM2_RH_AUTH_FF;
+}
+
+}  // namespace
+
 bool handlesAcceptable(TPM2_RC answer) {
     // The reference TPM misses the size of the authorisation area (INSUFFICIENT). Others may look
     // for the area's presence or the command's attributes first.
@@ -44,8 +55,10 @@ TPM2_RC precedence(TPM2_RC answer, const wire::Command& command, size_t position
     if (handlesAcceptable(answer)) return verdict;
     if (wire::isHandleError(answer)) {
         const TPM2_RC base = wire::formatOneBase(answer);
-        const bool typeError = base == TPM2_RC_VALUE || base == TPM2_RC_INSUFFICIENT;
-        return typeError || wire::handleErrorPosition(answer) < position ? answer : verdict;
+        const size_t at = wire::handleErrorPosition(answer);
+        const bool typeError =
+            base == TPM2_RC_INSUFFICIENT || (base == TPM2_RC_VALUE && !isAbsentEntity(command, at));
+        return typeError || at < position ? answer : verdict;
     }
     if (wire::isReferenceHandle(answer))
         return answer - TPM2_RC_REFERENCE_H0 < position ? answer : verdict;

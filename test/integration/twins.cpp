@@ -105,22 +105,12 @@ bool persistentAlias(Twins& twins, const Disputed& command) {
     return false;
 }
 
-/** A bind handle that is a reserved permanent handle is refused when it is looked up, so after an
- *  absent tpmKey, with the code of a wrong type: a space takes it for a wrong type. */
-bool reservedBind(Twins& twins, const Disputed& command) {
-    return command.code == TPM2_CC_StartAuthSession && command.handles.size() == 2 &&
-           Disputed::isTransient(command.handles[0]) &&
-           command.handles[1] >> 24 == TPM2_HT_PERMANENT && twins.spaceAnswered() == 0x284 &&
-           twins.aloneAnswered() == TPM2_RC_REFERENCE_H0;
-}
-
 constexpr Difference kDifferences[] = {
     {"the neighbour's object leaves no slot", noObjectSlot},
     {"the neighbour's session leaves no slot", noSessionSlot},
     {"swapping has a slot where a private TPM has none", roomBySwapping},
     {"swapping has given out more handles than a private TPM", moreHandlesBySwapping},
     {"the TPM takes an absent object for a persistent one", persistentAlias},
-    {"a reserved permanent handle beside an absent object", reservedBind},
 };
 
 /** Commands whose success changes nothing that the client can see later. */
