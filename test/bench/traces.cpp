@@ -376,6 +376,20 @@ unsigned costToLeave(Kind kind, bool saved) {
     return kind == Kind::Sequence || !saved ? 2 : 1;  // (ContextSave), FlushContext
 }
 
+/// What is alive, step by step: in one space, or in all.
+Peak peakWhere(const Trace& trace, const std::function<bool(unsigned space)>& counts) {
+    Peak peak, now;
+    for (const Step& step : trace.steps) {
+        const Item& item = trace.items[step.item];
+        if (!counts(item.space) || step.act == Act::Use) continue;
+        size_t& alive = item.kind == Kind::Session ? now.sessions : now.objects;
+        step.act == Act::Create ? ++alive : --alive;
+        peak.objects = std::max(peak.objects, now.objects);
+        peak.sessions = std::max(peak.sessions, now.sessions);
+    }
+    return peak;
+}
+
 class Player {
   public:
     Player(const Trace& trace, unsigned slots, const Rule& rule)
@@ -441,6 +455,22 @@ std::vector<Trace> allTraces(unsigned seed, size_t commands) {
         traces.push_back(builder.take());
     }
     return traces;
+}
+
+Peak peakOf(const Trace& trace) {
+    return peakWhere(trace, [](unsigned) { return true; });
+}
+
+Peak peakOfOneSpace(const Trace& trace) {
+    unsigned last = 0;
+    for (const Item& item : trace.items) last = std::max(last, item.space);
+    Peak most;
+    for (unsigned space = 0; space <= last; space++) {
+        const Peak peak = peakWhere(trace, [=](unsigned other) { return other == space; });
+        most.objects = std::max(most.objects, peak.objects);
+        most.sessions = std::max(most.sessions, peak.sessions);
+    }
+    return most;
 }
 
 uint64_t simulate(const Trace& trace, unsigned slots, const Rule& rule) {

@@ -45,6 +45,18 @@ struct Trace {
 /// Every trace of the table, `commands` client commands each; random ones differ by the seed.
 std::vector<Trace> allTraces(unsigned seed, size_t commands);
 
+/// The most objects (sequences too) and sessions that live at a time.
+struct Peak {
+    size_t objects = 0;
+    size_t sessions = 0;
+    bool fits(size_t slots) const { return objects <= slots && sessions <= slots; }
+};
+
+/// Of all spaces together.
+Peak peakOf(const Trace& trace);
+/// Of whichever space has the most of a kind.
+Peak peakOfOneSpace(const Trace& trace);
+
 /// A resident that may leave, and the TPM commands that its leaving and coming back take, a first
 /// save not counted.
 struct Resident {

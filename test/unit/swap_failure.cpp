@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Unit test of swapping: what goes wrong in the middle of it.
+// Always holds: whatever fails, wherever, costs at most the object or session that it is about,
+// within a bounded number of commands; everything else answers as before.
+#include "unit/swap_test.h"
+
+namespace spaces::test {
+namespace {
+
+using Fate = ModelTpm::Fate;
+using Kind = Thing::Kind;
+
+/// For one command: every session renewed, with room to spare.
+constexpr size_t kBound = 500;
+
+bool isFormatOne(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0; }
+bool isBusy(TPM2_RC code) {
+    return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
+}
+TPM2_RC base(TPM2_RC code) { return code & ~TSS2_RC_LAYER_MASK; }
+
+// ---- Storms
+
+struct Storm {
+    TPM2_RC code;
+    bool onMoves;  // or on the clients' commands
+};
+
+class Storms : public SwapTest, public testing::WithParamInterface<Storm> {};
+
+TEST_P(Storms, EndAndLeaveEverythingAsItWas) {
+    build({.objects = 2, .sessions = 2});
+    std::vector<Thing> things;
+    for (int i = 0; i < 3; ++i)
+        for (Client* client : {&a(), &b()})
+            for (const Kind kind : {Kind::Object, Kind::Sequence, Kind::Session})
+                things.emplace_back(*client, kind, "thing" + std::to_string(i));
+    for (Thing& each : things) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
+    tpm().fate = [](const Packet& packet) {
+        return Fate{.code = isMove(packet) == GetParam().onMoves ? GetParam().code : TPM2_RC{0}};
+    };
+    size_t refused = 0;
+    for (Thing& each : things) {
+        const size_t before = tpm().sent;
+        const TPM2_RC code = each.use();
+        EXPECT_LE(tpm().sent - before, kBound);
+        if (code == TPM2_RC_SUCCESS) continue;
+        EXPECT_EQ(code, GetParam().code);
+        ++refused;
+    }
+    EXPECT_GE(refused, things.size() / 2);
+    const size_t before = tpm().sent;
+    for (const Packet& making : {create("new"), startPolicy(), hashSequenceStart()})
+        if (!GetParam().onMoves) {
+            EXPECT_EQ(a().send(making), response(GetParam().code));
+        }
+    EXPECT_LE(tpm().sent - before, 3 * kBound);
+    tpm().fate = nullptr;
+    for (Thing& each : things) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
+    for (Thing& each : things) EXPECT_EQ(each.check(), TPM2_RC_SUCCESS);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, Storms,
+    testing::Values(Storm{0x902, true}, Storm{0x901, true}, Storm{0x903, true}, Storm{0x922, true},
+                    Storm{0x902, false}, Storm{0x901, false}, Storm{0x903, false},
+                    Storm{0x922, false}),
+    [](const auto& info) {
+        char name[40];
+        snprintf(name, sizeof(name), "%X%s", info.param.code,
+                 info.param.onMoves ? "OnMoves" : "OnCommands");
+        return std::string(name);
+    });
+
+// ---- One failure, everywhere
+
+/// What became of a script in which one move failed.
+struct Outcome {
+    bool failed = false;            // it came to the move that was to fail
+    std::vector<TPM2_RC> refusals;  // what clients got beside success
+    size_t lost = 0;
+    size_t leftObjects = 0, leftSessions = 0;  // in the TPM, at the end
+};
+
+/// Objects, sequences and sessions of two spaces take turns on two slots of each kind, and one
+/// more of each is made; a session that its client saved stands in the way of the context gap.
+class Script {
+  public:
+    Script(size_t position, const Fate& fate) : world_({.objects = 2, .sessions = 2, .gap = 16}) {
+        for (int i = 0; i < 2; ++i)
+            for (Client* client : {world_.a.get(), world_.b.get()})
+                for (const Kind kind : {Kind::Object, Kind::Sequence, Kind::Session})
+                    things_.emplace_back(*client, kind, "thing" + std::to_string(i));
+        Client& a = *world_.a;
+        saved_ = handleOf(a.send(startPolicy()));
+        const Packet answer = a.send(contextSave(saved_));
+        context_ = Bytes(answer.all().begin() + 10, answer.all().end());
+        for (Thing& each : things_) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
+        world_.tpm.fate = [this, position, fate](const Packet& packet) {
+            if (!isMove(packet) || ++moves_ != position) return Fate{};
+            outcome_.failed = true;
+            return fate;
+        };
+    }
+
+    Outcome run() {
+        for (int round = 0; round < 2; ++round)
+            for (Thing& each : things_) note(each.use());
+        note(codeOf(world_.a->send(create("new"))));
+        note(codeOf(world_.a->send(startPolicy())));
+        world_.tpm.fate = nullptr;
+        // What was refused once is not lost.
+        for (Thing& each : things_) note(each.use());
+        for (Thing& each : things_) outcome_.lost += each.check() == TPM2_RC_SUCCESS ? 0 : 1;
+        const Packet loaded = world_.a->send(contextLoad(context_));
+        outcome_.lost += loaded == response().handle(saved_) ? 0 : 1;
+        for (Client* client : {world_.a.get(), world_.b.get()})
+            for (const Packet& making : {create("new"), startPolicy(), hashSequenceStart()})
+                EXPECT_EQ(codeOf(client->send(making)), TPM2_RC_SUCCESS) << making;
+        world_.close();
+        outcome_.leftObjects = world_.tpm.loadedObjects();
+        outcome_.leftSessions = world_.tpm.loadedSessions() + world_.tpm.savedSessions();
+        return outcome_;
+    }
+
+  private:
+    void note(TPM2_RC code) {
+        if (code != TPM2_RC_SUCCESS) outcome_.refusals.push_back(code);
+    }
+
+    World world_;
+    std::vector<Thing> things_;
+    TPM2_HANDLE saved_ = 0;
+    Bytes context_;
+    size_t moves_ = 0;
+    Outcome outcome_;
+};
+
+/// Calls `check` with the outcome of the script for each of its moves failing. Returns how many
+/// there are.
+template <class Check>
+size_t failEverywhere(const Fate& fate, Check check) {
+    for (size_t position = 1;; ++position) {
+        SCOPED_TRACE("move " + std::to_string(position));
+        const Outcome outcome = Script(position, fate).run();
+        if (!outcome.failed || testing::Test::HasFailure()) return position - 1;
+        check(outcome);
+    }
+}
+
+TEST(Failures, NoneLosesNothing) {
+    const Outcome outcome = Script(0, {}).run();
+    EXPECT_TRUE(outcome.refusals.empty());
+    EXPECT_EQ(outcome.lost, 0u);
+    EXPECT_EQ(outcome.leftObjects + outcome.leftSessions, 0u);
+}
+
+class OneFailure : public testing::TestWithParam<TPM2_RC> {};
+
+TEST_P(OneFailure, CostsAtMostWhatItIsAbout) {
+    const TPM2_RC code = GetParam();
+    const bool lies = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;  // it says "gone"
+    const size_t moves = failEverywhere({.code = code}, [&](const Outcome& outcome) {
+        EXPECT_LE(outcome.lost, lies ? 1u : 0u);
+        if (isBusy(code)) EXPECT_TRUE(outcome.refusals.empty());
+        if (lies) return;
+        EXPECT_LE(outcome.refusals.size(), 1u);
+        for (const TPM2_RC refusal : outcome.refusals) EXPECT_EQ(base(refusal), code);
+        EXPECT_EQ(outcome.leftObjects, 0u);
+        EXPECT_EQ(outcome.leftSessions, 0u);
+    });
+    EXPECT_GE(moves, 40u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, OneFailure,
+                         testing::Values(0x902, 0x903, 0x901, 0x908, 0x90A, 0x922, 0x909, 0x1DF,
+                                         0x1C5, 0x1CB, 0x910, 0x920, 0x923, 0x101),
+                         [](const auto& info) {
+                             char name[20];
+                             snprintf(name, sizeof(name), "Code%X", info.param);
+                             return std::string(name);
+                         });
+
+/// The child failed before the TPM saw the command: all is as it was.
+TEST(Failures, ToTransmitCostNothing) {
+    const Fate fate = {.transmitFails = TSS2_TCTI_RC_IO_ERROR};
+    const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
+        EXPECT_EQ(outcome.refusals, std::vector<TPM2_RC>{0xB0000 | TSS2_BASE_RC_IO_ERROR});
+        EXPECT_EQ(outcome.lost, 0u);
+        EXPECT_EQ(outcome.leftObjects, 0u);
+        EXPECT_EQ(outcome.leftSessions, 0u);
+    });
+    EXPECT_GE(moves, 40u);
+}
+
+/// The TPM did what was asked and the answer was lost: with it a session that was being saved.
+TEST(Failures, ToReceiveCostAtMostTheSessionConcerned) {
+    const Fate fate = {.receiveFails = TSS2_TCTI_RC_IO_ERROR};
+    const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
+        EXPECT_GE(outcome.refusals.size(), 1u);
+        EXPECT_LE(outcome.lost, 1u);
+    });
+    EXPECT_GE(moves, 40u);
+}
+
+/// The TPM lost power between two moves.
+TEST(Failures, OfPowerLoseEverythingAndNothingMore) {
+    for (size_t position = 1;; ++position) {
+        SCOPED_TRACE("move " + std::to_string(position));
+        World world({.objects = 2, .sessions = 2});
+        std::vector<Thing> things;
+        for (int i = 0; i < 2; ++i)
+            for (Client* client : {world.a.get(), world.b.get()})
+                for (const Kind kind : {Kind::Object, Kind::Sequence, Kind::Session})
+                    things.emplace_back(*client, kind, "thing");
+        size_t moves = 0;
+        world.tpm.fate = [&](const Packet& packet) {
+            if (isMove(packet) && ++moves == position) world.tpm.powerCycle();
+            return Fate{};
+        };
+        for (Thing& each : things) each.use();
+        if (moves < position) break;
+        EXPECT_EQ(things[0].use(), TPM2_RC{TPM2_RC_INITIALIZE});
+        EXPECT_EQ(world.b->send(startup(TPM2_SU_CLEAR)), response());
+        for (Thing& each : things) EXPECT_EQ(each.check(), TPM2_RC{TPM2_RC_REFERENCE_H0});
+        things.clear();
+        for (int i = 0; i < 3; ++i)
+            for (const Kind kind : {Kind::Object, Kind::Sequence, Kind::Session})
+                things.emplace_back(*world.a, kind, "new");
+        for (Thing& each : things) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
+        for (Thing& each : things) EXPECT_EQ(each.check(), TPM2_RC_SUCCESS);
+        world.close();
+        EXPECT_EQ(world.tpm.loadedObjects() + world.tpm.loadedSessions() +
+                      world.tpm.savedSessions(),
+                  0u);
+        ASSERT_FALSE(testing::Test::HasFailure());
+    }
+}
+
+// ---- What a failure says to the client
+
+class Told : public SwapTest {
+  protected:
+    void failMove(TPM2_CC code, TPM2_RC answer) {
+        tpm().fate = [this, code, answer](const Packet& packet) {
+            if (wire::get32(&packet.all()[6]) != code) return Fate{};
+            tpm().fate = nullptr;
+            return Fate{.code = answer};
+        };
+    }
+};
+
+TEST_F(Told, AnObjectWhoseContextIsVoidIsAbsentWhereItIsNamed) {
+    build({.objects = 2});
+    for (int i = 0; i < 4; ++i) object(a(), "o" + std::to_string(i));
+    a().send(certify(kObject2, kObject3));
+    failMove(TPM2_CC_ContextLoad, 0x1DF);
+    EXPECT_EQ(a().send(certify(kObject3, kObject0)), response(0x911));
+    EXPECT_EQ(a().send(readPublic(kObject0)), response(0x910));
+    for (const int i : {1, 2, 3})
+        EXPECT_EQ(a().send(readPublic(kObject0 + i)), named("o" + std::to_string(i)));
+    EXPECT_EQ(object(a(), "new"), kObject0);
+}
+
+TEST_F(Told, ASessionWhoseContextIsVoidIsAbsentWhereItIsNamed) {
+    build({.sessions = 2});
+    std::vector<TPM2_HANDLE> s;
+    for (int i = 0; i < 5; ++i) s.push_back(session(a()));
+    failMove(TPM2_CC_ContextLoad, 0x1CB);
+    EXPECT_EQ(a().send(unseal(kPersistent, {{s[4]}, {s[0]}})), response(0x919));
+    failMove(TPM2_CC_ContextLoad, 0x1DF);
+    EXPECT_EQ(a().send(policyGetDigest(s[1])), response(0x910));
+    failMove(TPM2_CC_ContextLoad, 0x1CB);
+    EXPECT_EQ(a().send(command(TPM2_CC_PolicySecret)
+                           .handle(TPM2_RH_OWNER)
+                           .handle(s[2])
+                           .auth({password()})),
+              response(0x911));
+    EXPECT_EQ(a().send(policyGetDigest(s[3])), response().tpm2b());
+    EXPECT_EQ(a().send(policyGetDigest(s[4])), response().tpm2b());
+    for (int i = 0; i < 3; ++i) tpm().flushBehind(s[static_cast<size_t>(i)]);  // the TPM lied
+}
+
+TEST_F(Told, WhatIsNotTheClientsFaultHasTheLayersMark) {
+    build({.objects = 1});
+    object(a(), "one"), object(a(), "two");
+    failMove(TPM2_CC_ContextSave, 0x184);
+    EXPECT_EQ(a().send(readPublic(kObject0)), response(0xB0184));
+    EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
+    EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
+}
+
+TEST_F(Told, ACanceledMoveCancelsTheCommand) {
+    for (const TPM2_CC code : {TPM2_CC_ContextSave, TPM2_CC_FlushContext, TPM2_CC_ContextLoad}) {
+        build({.objects = 1, .sessions = 1});
+        object(a(), "one"), object(a(), "two");
+        const TPM2_HANDLE one = session(a()), two = session(b());
+        for (const Packet& each : {readPublic(kObject0), policyGetDigest(one)}) {
+            if (code == TPM2_CC_FlushContext && each == policyGetDigest(one)) continue;
+            bool canceled = false;
+            tpm().fate = [&](const Packet& packet) {
+                if (canceled || wire::get32(&packet.all()[6]) != code) return Fate{};
+                canceled = true;
+                return Fate{.code = TPM2_RC_CANCELED};
+            };
+            a().start(each);
+            EXPECT_EQ(a().space.cancel(), TSS2_RC_SUCCESS);
+            EXPECT_EQ(a().finish(), response(0x909));
+            EXPECT_TRUE(canceled);
+            tpm().fate = nullptr;
+            EXPECT_EQ(codeOf(a().send(each)), TPM2_RC_SUCCESS);
+        }
+        EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
+        EXPECT_EQ(b().send(policyGetDigest(two)), response().tpm2b());
+    }
+}
+
+}  // namespace
+}  // namespace spaces::test

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Unit test of swapping: what moves, when, and at what price.
+// Always holds: a test that is about a price compares every command that the TPM hears.
+#include "unit/swap_test.h"
+
+namespace spaces::test {
+namespace {
+
+constexpr TPM2_CC kSave = TPM2_CC_ContextSave, kLoad = TPM2_CC_ContextLoad,
+                  kFlush = TPM2_CC_FlushContext, kRead = TPM2_CC_ReadPublic;
+using Codes = std::vector<TPM2_CC>;
+
+class Moves : public SwapTest {};
+
+TEST_F(Moves, NothingWhileItFits) {
+    build();
+    object(a(), "one"), object(b(), "two"), object(a(), "three");
+    for (int i = 0; i < 3; ++i) session(a());
+    tpm().takeSent();
+    EXPECT_EQ(a().send(readPublic(kObject1)), named("three"));
+    for (const Packet& each : {certify(kObject0, kObject1), unseal(kObject0, {{0x03000001}}),
+                               policyGetDigest(0x03000002)})
+        EXPECT_EQ(codeOf(a().send(each)), TPM2_RC_SUCCESS);
+    EXPECT_EQ(tpm().takeSent(), (Packets{readPublic(kObject2), certify(kObject0, kObject2),
+                                         unseal(kObject0, {{0x03000001}}),
+                                         policyGetDigest(0x03000002)}));
+}
+
+TEST_F(Moves, ACleanObjectIsSavedOnceInItsLife) {
+    build({.objects = 1});
+    object(a(), "one");
+    tpm().takeSent();
+    object(a(), "two");
+    EXPECT_EQ(sentCodes(), (Codes{TPM2_CC_CreatePrimary, kSave, kFlush, TPM2_CC_CreatePrimary}));
+    EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
+    EXPECT_EQ(sentCodes(), (Codes{kSave, kFlush, kLoad, kRead}));
+    for (int i = 0; i < 5; ++i) {
+        EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
+        EXPECT_EQ(sentCodes(), (Codes{kFlush, kLoad, kRead}));
+        EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
+        EXPECT_EQ(sentCodes(), (Codes{kFlush, kLoad, kRead}));
+    }
+    EXPECT_EQ(tpm().saves, 2u);
+}
+
+TEST_F(Moves, AChangedSequenceIsSavedAgainAnUnchangedNot) {
+    build({.objects = 1});
+    const TPM2_HANDLE sequence = handleOf(a().send(hashSequenceStart()));
+    a().send(sequenceUpdate(sequence, "x"));
+    const TPM2_HANDLE other = object(a(), "other");
+    tpm().takeSent();
+    EXPECT_EQ(a().send(sequenceUpdate(sequence, "y")), response());
+    EXPECT_EQ(sentCodes(), (Codes{kSave, kFlush, kLoad, TPM2_CC_SequenceUpdate}));
+    EXPECT_EQ(a().send(readPublic(other)), named("other"));
+    EXPECT_EQ(sentCodes(), (Codes{kSave, kFlush, kLoad, kRead})) << "it changed";
+    EXPECT_EQ(codeOf(a().send(readPublic(sequence))), TPM2_RC_SUCCESS);
+    EXPECT_EQ(sentCodes(), (Codes{kFlush, kLoad, kRead}));
+    EXPECT_EQ(a().send(readPublic(other)), named("other"));
+    EXPECT_EQ(sentCodes(), (Codes{kFlush, kLoad, kRead})) << "it was only looked at";
+    EXPECT_EQ(a().send(sequenceComplete(sequence)), named("xy"));
+    EXPECT_EQ(a().send(readPublic(sequence)), response(0x910));
+}
+
+TEST_F(Moves, ASequenceWhoseUpdateWasRefusedIsUnchanged) {
+    build({.objects = 1});
+    const TPM2_HANDLE sequence = handleOf(a().send(hashSequenceStart()));
+    const TPM2_HANDLE other = object(a(), "other");
+    a().send(readPublic(sequence));
+    tpm().fate = [](const Packet& packet) {
+        return ModelTpm::Fate{.code = isMove(packet) ? TPM2_RC{0} : TPM2_RC{0x9A2}};
+    };
+    EXPECT_EQ(a().send(sequenceUpdate(sequence, "x")), response(0x9A2));
+    tpm().fate = nullptr;
+    tpm().takeSent();
+    a().send(readPublic(other));
+    EXPECT_EQ(sentCodes(), (Codes{kFlush, kLoad, kRead}));
+    EXPECT_EQ(a().send(sequenceComplete(sequence)), named(""));
+}
+
+TEST_F(Moves, AContextThatTheClientSavedServes) {
+    build({.objects = 1});
+    const TPM2_HANDLE one = object(a(), "one");
+    saved(a(), one);
+    tpm().takeSent();
+    object(a(), "two");
+    EXPECT_EQ(sentCodes(), (Codes{TPM2_CC_CreatePrimary, kFlush, TPM2_CC_CreatePrimary}));
+    EXPECT_EQ(a().send(readPublic(one)), named("one"));
+}
+
+TEST_F(Moves, AContextThatTheClientLoadedServes) {
+    build({.objects = 1});
+    const Bytes context = saved(a(), object(a(), "one"));
+    a().send(flushContext(kObject0));
+    EXPECT_EQ(a().send(contextLoad(context)), response().handle(kObject0));
+    tpm().takeSent();
+    EXPECT_EQ(b().send(contextLoad(context)), response().handle(kObject0));
+    EXPECT_EQ(sentCodes(), (Codes{kLoad, kFlush, kLoad}));
+    EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
+    EXPECT_EQ(sentCodes(), (Codes{kFlush, kLoad, kRead}));
+}
+
+TEST_F(Moves, ALoadedSequencesContextServesUntilItChanges) {
+    build({.objects = 1});
+    const TPM2_HANDLE first = handleOf(a().send(hashSequenceStart()));
+    a().send(sequenceUpdate(first, "x"));
+    const Bytes context = saved(a(), first);
+    a().send(flushContext(first));
+    const TPM2_HANDLE sequence = handleOf(a().send(contextLoad(context)));
+    a().send(sequenceUpdate(sequence, "y"));
+    tpm().takeSent();
+    object(b(), "other");
+    EXPECT_EQ(sentCodes(),
+              (Codes{TPM2_CC_CreatePrimary, kSave, kFlush, TPM2_CC_CreatePrimary}));
+    EXPECT_EQ(a().send(sequenceComplete(sequence)), named("xy"));
+}
+
+TEST_F(Moves, AnObjectThatIsOutIsFlushedWithoutACommand) {
+    build({.objects = 1});
+    object(a(), "one"), object(a(), "two");
+    EXPECT_EQ(expectSent(a(), flushContext(kObject0), {}), response());
+    EXPECT_EQ(a().send(readPublic(kObject0)), response(0x910));
+    EXPECT_EQ(a().send(flushContext(kObject0)), response(0x1CB));
+    EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
+}
+
+// ---- What a command names stays
+
+TEST_F(Moves, BothObjectsOfACommandStay) {
+    build({.objects = 2});
+    for (int i = 0; i < 5; ++i) object(a(), "o" + std::to_string(i));
+    for (TPM2_HANDLE one = kObject0; one < kObject0 + 5; ++one)
+        for (TPM2_HANDLE two = kObject0; two < kObject0 + 5; ++two) {
+            const auto content = [](TPM2_HANDLE handle) {
+                return bytes("o" + std::to_string(handle - kObject0));
+            };
+            EXPECT_EQ(a().send(certify(one, two)),
+                      response().tpm2b(content(one)).tpm2b(content(two)));
+        }
+}
+
+TEST_F(Moves, SessionsStayWhereverTheyAreNamed) {
+    build({.objects = 1});
+    const TPM2_HANDLE key = object(a(), "key");
+    object(b(), "other");
+    std::vector<TPM2_HANDLE> s;
+    for (int i = 0; i < 6; ++i) s.push_back(session(a()));
+    for (size_t i = 0; i < s.size(); ++i) a().send(policyCommandCode(s[i], 0x100 + static_cast<uint32_t>(i)));
+    const auto at = [&](size_t i) { return s[i % s.size()]; };
+    for (size_t i = 0; i < 12; ++i) {
+        const Packet policySecret = command(TPM2_CC_PolicySecret)
+                                        .handle(key)
+                                        .handle(at(i))
+                                        .auth({{at(i + 1)}, {at(i + 3)}});
+        Bytes digest;
+        append(digest, 0x100 + i % s.size(), 4);
+        EXPECT_EQ(a().send(policySecret), response().tpm2b(digest));
+    }
+}
+
+TEST_F(Moves, ThePersistentObjectsOfACommandHaveSlotsToo) {
+    build({.objects = 2});
+    const TPM2_HANDLE one = object(a(), "one"), two = object(a(), "two");
+    EXPECT_EQ(a().send(readPublic(kPersistent)), named("persistent"));
+    EXPECT_EQ(a().send(certify(one, kPersistent)),
+              response().tpm2b(bytes("one")).tpm2b(bytes("persistent")));
+    EXPECT_EQ(a().send(certify(kPersistent, two)),
+              response().tpm2b(bytes("persistent")).tpm2b(bytes("two")));
+    EXPECT_EQ(codeOf(a().send(certify(kPersistent, kPersistent))), TPM2_RC_SUCCESS);
+}
+
+TEST_F(Moves, CreateHasASlotToWorkIn) {
+    build({.objects = 2});
+    const TPM2_HANDLE parent = object(a(), "parent");
+    object(b(), "one"), object(b(), "two");
+    const Packet make =
+        command(TPM2_CC_Create).handle(parent).auth({password()}).tpm2b().tpm2b();
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(a().send(make), named("created"));
+        EXPECT_EQ(a().send(loadChild(parent, "child")).length(), 21u);
+        b().send(readPublic(kObject0)), b().send(readPublic(kObject1));
+    }
+}
+
+// ---- Slots
+
+TEST_F(Moves, OnceKnownTheSlotsAreNotAskedAgain) {
+    build({.objects = 2});
+    for (int i = 0; i < 3; ++i) object(a(), "object");
+    tpm().takeSent();
+    object(a(), "object");
+    EXPECT_EQ(sentCodes(), (Codes{kSave, kFlush, TPM2_CC_CreatePrimary}));
+}
+
+TEST_F(Moves, SlotsThatOthersLeaveAreFoundAgain) {
+    build({.objects = 3});
+    for (int i = 0; i < 3; ++i) object(a(), "object");
+    a().send(flushContext(kObject2));
+    tpm().occupySlots(1);
+    object(a(), "object");
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(a().send(readPublic(kObject0 + i)), named("object"));
+    tpm().freeSlots(1);
+    for (int i = 0; i < 300; ++i) a().send(readPublic(kObject0 + i % 3));
+    tpm().takeSent();
+    for (int i = 0; i < 3; ++i) a().send(readPublic(kObject0 + i));
+    EXPECT_EQ(sentCodes(), (Codes{kRead, kRead, kRead}));
+}
+
+TEST_F(Moves, AtMostSoManyAsTheUserSays) {
+    build({.objects = 7, .sessions = 7}, {.objects = 2, .sessions = 1});
+    for (int i = 0; i < 4; ++i) object(a(), "object"), session(a());
+    EXPECT_EQ(tpm().loadedObjects(), 2u);
+    EXPECT_EQ(tpm().loadedSessions(), 1u);
+    for (int i = 0; i < 8; ++i) {
+        a().send(readPublic(kObject0 + i % 4)), a().send(policyGetDigest(0x03000000 + i % 4));
+        EXPECT_EQ(tpm().loadedObjects(), 2u);
+        EXPECT_EQ(tpm().loadedSessions(), 1u);
+    }
+    // What one command names comes first, and only for as long.
+    EXPECT_EQ(codeOf(a().send(unseal(kObject0, {{0x03000000}, {0x03000001}, {0x03000002}}))),
+              TPM2_RC_SUCCESS);
+    EXPECT_EQ(tpm().loadedSessions(), 3u);
+    session(a());
+    EXPECT_EQ(tpm().loadedSessions(), 1u);
+}
+
+TEST_F(Moves, OneSlotAtMostStillServesTwoObjects) {
+    build({}, {.objects = 1});
+    object(a(), "one"), object(a(), "two");
+    EXPECT_EQ(tpm().loadedObjects(), 1u);
+    EXPECT_EQ(a().send(certify(kObject0, kObject1)),
+              response().tpm2b(bytes("one")).tpm2b(bytes("two")));
+}
+
+// ---- Sessions
+
+TEST_F(Moves, SessionsLeaveByContextSaveAlone) {
+    build({.sessions = 2});
+    const TPM2_HANDLE one = session(a()), two = session(b());
+    tpm().takeSent();
+    const TPM2_HANDLE three = session(a());
+    EXPECT_EQ(sentCodes(), (Codes{TPM2_CC_StartAuthSession, kSave, TPM2_CC_StartAuthSession}));
+    for (int i = 0; i < 20; ++i)
+        for (const TPM2_HANDLE each : {one, three})
+            EXPECT_EQ(a().send(policyCommandCode(each, i)), response());
+    EXPECT_EQ(b().send(policyGetDigest(two)), response().tpm2b());
+    for (const Packet& each : tpm().takeSent()) EXPECT_NE(wire::get32(&each.all()[6]), kFlush);
+}
+
+TEST_F(Moves, ASessionEndsWhereverItIs) {
+    build({.sessions = 2});
+    std::vector<TPM2_HANDLE> s;
+    for (int i = 0; i < 4; ++i) s.push_back(session(a()));
+    EXPECT_EQ(codeOf(a().send(unseal(kPersistent, {{s[0], 0}}))), TPM2_RC_SUCCESS);
+    EXPECT_EQ(a().send(policyGetDigest(s[0])), response(0x910));
+    EXPECT_EQ(a().send(flushContext(s[1])), response());
+    EXPECT_EQ(a().send(policyGetDigest(s[1])), response(0x910));
+    EXPECT_EQ(a().send(policyGetDigest(s[2])), response().tpm2b());
+    EXPECT_EQ(a().send(policyGetDigest(s[3])), response().tpm2b());
+}
+
+TEST_F(Moves, MoreSessionsThanSlotsInOneCommand) {
+    build();
+    const TPM2_HANDLE key = object(a(), "key");
+    std::vector<TPM2_HANDLE> s;
+    for (int i = 0; i < 4; ++i) s.push_back(session(a()));
+    const size_t before = tpm().sent;
+    EXPECT_EQ(a().send(command(TPM2_CC_GetSessionAuditDigest)
+                           .handle(TPM2_RH_ENDORSEMENT)
+                           .handle(key)
+                           .handle(s[3])
+                           .auth({{s[0]}, {s[1]}, {s[2]}})),
+              response(0x903));
+    EXPECT_LE(tpm().sent - before, 10u);
+    for (const TPM2_HANDLE each : s) EXPECT_EQ(a().send(policyGetDigest(each)), response().tpm2b());
+    const Packet start = command(TPM2_CC_StartAuthSession)
+                             .handle(TPM2_RH_NULL)
+                             .handle(TPM2_RH_NULL)
+                             .auth({{s[0]}, {s[1]}, {s[2]}})
+                             .tpm2b(Bytes(16));
+    EXPECT_EQ(a().send(start), response(0x903));
+    for (const TPM2_HANDLE each : s) EXPECT_EQ(a().send(policyGetDigest(each)), response().tpm2b());
+}
+
+// ---- Anything
+
+/// A small generator, the same everywhere.
+class Random {
+  public:
+    explicit Random(uint32_t seed) : state_(seed) {}
+    uint32_t below(size_t limit) {
+        state_ = state_ * 1664525 + 1013904223;
+        return static_cast<uint32_t>((state_ >> 8) % limit);
+    }
+
+  private:
+    uint32_t state_;
+};
+
+/// Two spaces on a TPM of few slots, and two of the same commands on one where all fits.
+class AnyScript : public testing::TestWithParam<size_t> {
+  protected:
+    AnyScript()
+        : small_({.objects = GetParam(), .sessions = GetParam(), .gap = 100}),
+          large_({.objects = 1000, .sessions = 64}, {}, "private", World::Swaps::No) {}
+
+    void send(bool first, const Packet& command) {
+        const Packet swapped = (first ? small_.a : small_.b)->send(command);
+        const Packet plain = (first ? large_.a : large_.b)->send(command);
+        const bool context = wire::get32(&command.all()[6]) == kSave;  // it has another number
+        EXPECT_EQ(context ? response(codeOf(swapped)) : swapped,
+                  context ? response(codeOf(plain)) : plain)
+            << command;
+    }
+    Packet any(Random& random) {
+        const TPM2_HANDLE object = kObject0 + random.below(6), other = kObject0 + random.below(6);
+        const TPM2_HANDLE session = 0x03000000 + random.below(8);
+        const uint8_t attributes = random.below(8) == 0 ? 0 : 1;
+        switch (random.below(GetParam() > 1 ? 11 : 10)) {
+            case 0:
+                return create("o" + std::to_string(random.below(100)), TPM2_RH_OWNER);
+            case 1:
+                return random.below(2) ? hashSequenceStart() : startPolicy();
+            case 2:
+                return sequenceUpdate(object, "data");
+            case 3:
+                return random.below(4) ? sequenceUpdate(object, "more") : sequenceComplete(object);
+            case 4:
+                return random.below(3) ? readPublic(object) : flushContext(object);
+            case 5:
+                return random.below(3) ? policyCommandCode(session, 5) : flushContext(session);
+            case 6:
+                return policyGetDigest(session);
+            case 7:
+                return unseal(object, {{session, attributes}});
+            case 8:
+                return random.below(20) ? readPublic(object) : clear();
+            case 9:
+                return contextSave(object);
+            default:
+                return certify(object, other);
+        }
+    }
+
+    World small_, large_;
+};
+
+TEST_P(AnyScript, IsAnsweredAsByATpmWhereAllFits) {
+    Random random(static_cast<uint32_t>(GetParam()));
+    for (int i = 0; i < 3000 && !HasFailure(); ++i) {
+        const bool first = random.below(2) == 0;
+        send(first, any(random));
+    }
+    small_.close();
+    large_.close();
+    EXPECT_EQ(small_.tpm.loadedObjects(), 0u);
+    EXPECT_EQ(small_.tpm.loadedSessions() + small_.tpm.savedSessions(), 0u);
+    EXPECT_GT(small_.tpm.sent, large_.tpm.sent) << "nothing was moved";
+}
+
+INSTANTIATE_TEST_SUITE_P(Slots, AnyScript, testing::Values(1, 2, 3, 7));
+
+}  // namespace
+}  // namespace spaces::test
