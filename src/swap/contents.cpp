@@ -126,28 +126,31 @@ void Contents::loseResidents() {
 
 void Contents::reserveSession() { reserveOneMore(sessions_, sessions_.size() + 1); }
 
+std::vector<Session>::iterator Contents::lowerSession(TPM2_HANDLE handle) {
+    return std::lower_bound(sessions_.begin(), sessions_.end(), wire::indexOf(handle),
+                            [](const Session& session, uint32_t index) {
+                                return wire::indexOf(session.handle) < index;
+                            });
+}
+
 Session& Contents::addSession(TPM2_HANDLE handle) {
     removeSession(handle);
-    const auto at = std::find_if(sessions_.begin(), sessions_.end(), [&](const Session& session) {
-        return wire::indexOf(session.handle) > wire::indexOf(handle);
-    });
-    Session& session = *sessions_.emplace(at);
+    Session& session = *sessions_.emplace(lowerSession(handle));
     session.handle = handle;
     return session;
 }
 
 void Contents::removeSession(TPM2_HANDLE handle) {
-    std::erase_if(sessions_, [&](const Session& session) {
-        return wire::indexOf(session.handle) == wire::indexOf(handle);
-    });
+    const auto at = lowerSession(handle);
+    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle))
+        sessions_.erase(at);
 }
 
 Session* Contents::findSession(TPM2_HANDLE handle) {
     if (!wire::isSession(handle)) return nullptr;
-    const auto at = std::find_if(sessions_.begin(), sessions_.end(), [&](const Session& session) {
-        return wire::indexOf(session.handle) == wire::indexOf(handle);
-    });
-    return at == sessions_.end() ? nullptr : &*at;
+    const auto at = lowerSession(handle);
+    if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle)) return nullptr;
+    return &*at;
 }
 
 void Contents::removeLoadedSessions() {

@@ -112,6 +112,8 @@ class Contents {
     Session* oldestSaved();
 
   private:
+    std::vector<Session>::iterator lowerSession(TPM2_HANDLE handle);
+
     std::vector<Object> objects_;  // by index of the given handle
     std::vector<uint32_t> free_;   // indices of dead ones
     std::vector<TPM2_HANDLE> residents_;

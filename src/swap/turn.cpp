@@ -281,6 +281,7 @@ bool Swap::Turn::startRenewing() {
 }
 
 Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
+    if (renewBelow_ == 0) return std::nullopt;
     const Session* oldest = contents_.oldestSaved();
     if (oldest == nullptr || oldest->sequence >= renewBelow_) return std::nullopt;
     if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);

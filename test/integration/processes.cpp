@@ -235,7 +235,8 @@ TEST_F(Processes, ClearElsewhere) {
     for (const char* unique : {"1", "2"}) one.ok(createPrimary(TPM2_RH_OWNER, eccStorage(unique)));
     two.ok(clear());
     EXPECT_EQ(hex(rc(one.send(readPublic(kSecond)))), hex(0x910u));
-    EXPECT_EQ(one.list(kFirst), Handles{});
+    // What a cap keeps out of the TPM is found gone when it is named.
+    EXPECT_EQ(one.list(kFirst), capped() ? Handles{kFirst} : Handles{});
     two.ok(createPrimary());
     EXPECT_EQ(hex(rc(one.send(readPublic(kFirst)))), hex(0x910u));
     EXPECT_TRUE(one.close());
