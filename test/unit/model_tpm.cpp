@@ -105,8 +105,8 @@ TSS2_RC ModelTpm::transmit(TSS2_TCTI_CONTEXT* context, size_t size, const uint8_
     const Fate fate = tpm.fate ? tpm.fate(command) : Fate{};
     if (fate.transmitFails != TSS2_RC_SUCCESS) return fate.transmitFails;
     tpm.receiveCode_ = fate.receiveFails;
-    tpm.response_ = fate.code != TPM2_RC_SUCCESS ? response(fate.code).all()
-                                                 : tpm.execute(command.all()).all();
+    tpm.response_ =
+        fate.code != TPM2_RC_SUCCESS ? response(fate.code).all() : tpm.execute(command.all()).all();
     tpm.pending_ = true;
     return TSS2_RC_SUCCESS;
 }
@@ -416,9 +416,8 @@ Bytes ModelTpm::contentOf(TPM2_HANDLE object) {
 }
 
 size_t ModelTpm::loadedSessions() const {
-    return static_cast<size_t>(std::count_if(sessions_.begin(), sessions_.end(), [](const auto& e) {
-        return e.second.saved == 0;
-    }));
+    return static_cast<size_t>(std::count_if(sessions_.begin(), sessions_.end(),
+                                             [](const auto& e) { return e.second.saved == 0; }));
 }
 
 uint64_t ModelTpm::oldest() const {

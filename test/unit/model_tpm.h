@@ -39,7 +39,7 @@ class ModelTpm {
 
     /// What becomes of a command other than being executed and answered.
     struct Fate {
-        TPM2_RC code = TPM2_RC_SUCCESS;          // answered instead of executing it
+        TPM2_RC code = TPM2_RC_SUCCESS;           // answered instead of executing it
         TSS2_RC transmitFails = TSS2_RC_SUCCESS;  // it is not executed
         TSS2_RC receiveFails = TSS2_RC_SUCCESS;   // it is executed
     };

@@ -13,10 +13,11 @@ using Kind = Thing::Kind;
 /// For one command: every session renewed, with room to spare.
 constexpr size_t kBound = 500;
 
-bool isFormatOne(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0; }
 bool isBusy(TPM2_RC code) {
     return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
 }
+/// What a move is about is not there, or its context is void.
+bool saysGone(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0 || code == TPM2_RC_REFERENCE_H0; }
 TPM2_RC base(TPM2_RC code) { return code & ~TSS2_RC_LAYER_MASK; }
 
 // ---- Storms
@@ -60,25 +61,27 @@ TEST_P(Storms, EndAndLeaveEverythingAsItWas) {
     for (Thing& each : things) EXPECT_EQ(each.check(), TPM2_RC_SUCCESS);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Of, Storms,
-    testing::Values(Storm{0x902, true}, Storm{0x901, true}, Storm{0x903, true}, Storm{0x922, true},
-                    Storm{0x902, false}, Storm{0x901, false}, Storm{0x903, false},
-                    Storm{0x922, false}),
-    [](const auto& info) {
-        char name[40];
-        snprintf(name, sizeof(name), "%X%s", info.param.code,
-                 info.param.onMoves ? "OnMoves" : "OnCommands");
-        return std::string(name);
-    });
+INSTANTIATE_TEST_SUITE_P(Of, Storms,
+                         testing::Values(Storm{0x902, true}, Storm{0x901, true}, Storm{0x903, true},
+                                         Storm{0x922, true}, Storm{0x902, false},
+                                         Storm{0x901, false}, Storm{0x903, false},
+                                         Storm{0x922, false}),
+                         [](const auto& info) {
+                             char name[40];
+                             snprintf(name, sizeof(name), "%X%s", info.param.code,
+                                      info.param.onMoves ? "OnMoves" : "OnCommands");
+                             return std::string(name);
+                         });
 
 // ---- One failure, everywhere
 
 /// What became of a script in which one move failed.
 struct Outcome {
+    size_t renewals = 0;            // against the context gap
     bool failed = false;            // it came to the move that was to fail
     std::vector<TPM2_RC> refusals;  // what clients got beside success
     size_t lost = 0;
+    size_t unmade = 0;                         // new objects, sequences and sessions after it
     size_t leftObjects = 0, leftSessions = 0;  // in the TPM, at the end
 };
 
@@ -86,7 +89,10 @@ struct Outcome {
 /// more of each is made; a session that its client saved stands in the way of the context gap.
 class Script {
   public:
-    Script(size_t position, const Fate& fate) : world_({.objects = 2, .sessions = 2, .gap = 16}) {
+    static constexpr uint64_t kGap = 8;
+
+    Script(size_t position, const Fate& fate, uint64_t gap = kGap)
+        : world_({.objects = 2, .sessions = 2, .gap = gap}) {
         for (int i = 0; i < 2; ++i)
             for (Client* client : {world_.a.get(), world_.b.get()})
                 for (const Kind kind : {Kind::Object, Kind::Sequence, Kind::Session})
@@ -97,17 +103,28 @@ class Script {
         context_ = Bytes(answer.all().begin() + 10, answer.all().end());
         for (Thing& each : things_) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
         world_.tpm.fate = [this, position, fate](const Packet& packet) {
+            // Loaded, and saved at once.
+            const TPM2_CC code = wire::get32(&packet.all()[6]);
+            if (code == TPM2_CC_ContextSave && wire::get32(&packet.all()[10]) == loaded_)
+                ++outcome_.renewals;
+            loaded_ = code == TPM2_CC_ContextLoad ? wire::get32(&packet.all()[18]) : 0;
             if (!isMove(packet) || ++moves_ != position) return Fate{};
             outcome_.failed = true;
+            if (saysGone(fate.code)) loseSubjectOf(packet);
             return fate;
         };
     }
 
     Outcome run() {
-        for (int round = 0; round < 2; ++round)
+        for (int round = 0; round < 4; ++round)
             for (Thing& each : things_) note(each.use());
         note(codeOf(world_.a->send(create("new"))));
-        note(codeOf(world_.a->send(startPolicy())));
+        const Packet started = world_.a->send(startPolicy());
+        note(codeOf(started));
+        // The number of one that was lost may be used again.
+        if (codeOf(started) == TPM2_RC_SUCCESS)
+            for (Thing& each : things_)
+                if (each.handle == handleOf(started)) each.forget();
         world_.tpm.fate = nullptr;
         // What was refused once is not lost.
         for (Thing& each : things_) note(each.use());
@@ -116,7 +133,7 @@ class Script {
         outcome_.lost += loaded == response().handle(saved_) ? 0 : 1;
         for (Client* client : {world_.a.get(), world_.b.get()})
             for (const Packet& making : {create("new"), startPolicy(), hashSequenceStart()})
-                EXPECT_EQ(codeOf(client->send(making)), TPM2_RC_SUCCESS) << making;
+                outcome_.unmade += codeOf(client->send(making)) == TPM2_RC_SUCCESS ? 0 : 1;
         world_.close();
         outcome_.leftObjects = world_.tpm.loadedObjects();
         outcome_.leftSessions = world_.tpm.loadedSessions() + world_.tpm.savedSessions();
@@ -124,6 +141,12 @@ class Script {
     }
 
   private:
+    /// The TPM tells the truth.
+    void loseSubjectOf(const Packet& move) {
+        const bool loads = wire::get32(&move.all()[6]) == TPM2_CC_ContextLoad;
+        const TPM2_HANDLE subject = wire::get32(&move.all()[loads ? 18 : 10]);
+        if (!loads || wire::isSession(subject)) world_.tpm.flushBehind(subject);
+    }
     void note(TPM2_RC code) {
         if (code != TPM2_RC_SUCCESS) outcome_.refusals.push_back(code);
     }
@@ -133,16 +156,17 @@ class Script {
     TPM2_HANDLE saved_ = 0;
     Bytes context_;
     size_t moves_ = 0;
+    TPM2_HANDLE loaded_ = 0;  // the session that was loaded last
     Outcome outcome_;
 };
 
 /// Calls `check` with the outcome of the script for each of its moves failing. Returns how many
 /// there are.
 template <class Check>
-size_t failEverywhere(const Fate& fate, Check check) {
+size_t failEverywhere(const Fate& fate, Check check, uint64_t gap = Script::kGap) {
     for (size_t position = 1;; ++position) {
         SCOPED_TRACE("move " + std::to_string(position));
-        const Outcome outcome = Script(position, fate).run();
+        const Outcome outcome = Script(position, fate, gap).run();
         if (!outcome.failed || testing::Test::HasFailure()) return position - 1;
         check(outcome);
     }
@@ -153,21 +177,22 @@ TEST(Failures, NoneLosesNothing) {
     EXPECT_TRUE(outcome.refusals.empty());
     EXPECT_EQ(outcome.lost, 0u);
     EXPECT_EQ(outcome.leftObjects + outcome.leftSessions, 0u);
+    EXPECT_GE(outcome.renewals, 2u) << "the script has every kind of move";
 }
 
 class OneFailure : public testing::TestWithParam<TPM2_RC> {};
 
 TEST_P(OneFailure, CostsAtMostWhatItIsAbout) {
     const TPM2_RC code = GetParam();
-    const bool lies = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;  // it says "gone"
     const size_t moves = failEverywhere({.code = code}, [&](const Outcome& outcome) {
-        EXPECT_LE(outcome.lost, lies ? 1u : 0u);
-        if (isBusy(code)) EXPECT_TRUE(outcome.refusals.empty());
-        if (lies) return;
-        EXPECT_LE(outcome.refusals.size(), 1u);
-        for (const TPM2_RC refusal : outcome.refusals) EXPECT_EQ(base(refusal), code);
+        EXPECT_LE(outcome.lost, saysGone(code) ? 1u : 0u);
+        EXPECT_EQ(outcome.unmade, 0u);
         EXPECT_EQ(outcome.leftObjects, 0u);
         EXPECT_EQ(outcome.leftSessions, 0u);
+        EXPECT_TRUE(!isBusy(code) || outcome.refusals.empty());
+        if (saysGone(code)) return;
+        EXPECT_LE(outcome.refusals.size(), 1u);
+        for (const TPM2_RC refusal : outcome.refusals) EXPECT_EQ(base(refusal), code);
     });
     EXPECT_GE(moves, 40u);
 }
@@ -186,21 +211,22 @@ TEST(Failures, ToTransmitCostNothing) {
     const Fate fate = {.transmitFails = TSS2_TCTI_RC_IO_ERROR};
     const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
         EXPECT_EQ(outcome.refusals, std::vector<TPM2_RC>{0xB0000 | TSS2_BASE_RC_IO_ERROR});
-        EXPECT_EQ(outcome.lost, 0u);
+        EXPECT_EQ(outcome.lost + outcome.unmade, 0u);
         EXPECT_EQ(outcome.leftObjects, 0u);
         EXPECT_EQ(outcome.leftSessions, 0u);
     });
     EXPECT_GE(moves, 40u);
 }
 
-/// The TPM did what was asked and the answer was lost: with it a session that was being saved.
+/// The TPM did what was asked and the answer was lost: with it a session that was being saved. It
+/// stays in the TPM and nobody has its context, so the context gap is out of this test's reach.
 TEST(Failures, ToReceiveCostAtMostTheSessionConcerned) {
     const Fate fate = {.receiveFails = TSS2_TCTI_RC_IO_ERROR};
-    const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
+    const auto check = [](const Outcome& outcome) {
         EXPECT_GE(outcome.refusals.size(), 1u);
         EXPECT_LE(outcome.lost, 1u);
-    });
-    EXPECT_GE(moves, 40u);
+    };
+    EXPECT_GE(failEverywhere(fate, check, 0xFFFF), 40u);
 }
 
 /// The TPM lost power between two moves.
@@ -230,9 +256,8 @@ TEST(Failures, OfPowerLoseEverythingAndNothingMore) {
         for (Thing& each : things) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
         for (Thing& each : things) EXPECT_EQ(each.check(), TPM2_RC_SUCCESS);
         world.close();
-        EXPECT_EQ(world.tpm.loadedObjects() + world.tpm.loadedSessions() +
-                      world.tpm.savedSessions(),
-                  0u);
+        EXPECT_EQ(
+            world.tpm.loadedObjects() + world.tpm.loadedSessions() + world.tpm.savedSessions(), 0u);
         ASSERT_FALSE(testing::Test::HasFailure());
     }
 }
@@ -271,11 +296,10 @@ TEST_F(Told, ASessionWhoseContextIsVoidIsAbsentWhereItIsNamed) {
     failMove(TPM2_CC_ContextLoad, 0x1DF);
     EXPECT_EQ(a().send(policyGetDigest(s[1])), response(0x910));
     failMove(TPM2_CC_ContextLoad, 0x1CB);
-    EXPECT_EQ(a().send(command(TPM2_CC_PolicySecret)
-                           .handle(TPM2_RH_OWNER)
-                           .handle(s[2])
-                           .auth({password()})),
-              response(0x911));
+    EXPECT_EQ(
+        a().send(
+            command(TPM2_CC_PolicySecret).handle(TPM2_RH_OWNER).handle(s[2]).auth({password()})),
+        response(0x911));
     EXPECT_EQ(a().send(policyGetDigest(s[3])), response().tpm2b());
     EXPECT_EQ(a().send(policyGetDigest(s[4])), response().tpm2b());
     for (int i = 0; i < 3; ++i) tpm().flushBehind(s[static_cast<size_t>(i)]);  // the TPM lied

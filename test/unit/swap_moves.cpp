@@ -21,9 +21,9 @@ TEST_F(Moves, NothingWhileItFits) {
     for (const Packet& each : {certify(kObject0, kObject1), unseal(kObject0, {{0x03000001}}),
                                policyGetDigest(0x03000002)})
         EXPECT_EQ(codeOf(a().send(each)), TPM2_RC_SUCCESS);
-    EXPECT_EQ(tpm().takeSent(), (Packets{readPublic(kObject2), certify(kObject0, kObject2),
-                                         unseal(kObject0, {{0x03000001}}),
-                                         policyGetDigest(0x03000002)}));
+    EXPECT_EQ(tpm().takeSent(),
+              (Packets{readPublic(kObject2), certify(kObject0, kObject2),
+                       unseal(kObject0, {{0x03000001}}), policyGetDigest(0x03000002)}));
 }
 
 TEST_F(Moves, ACleanObjectIsSavedOnceInItsLife) {
@@ -109,8 +109,7 @@ TEST_F(Moves, ALoadedSequencesContextServesUntilItChanges) {
     a().send(sequenceUpdate(sequence, "y"));
     tpm().takeSent();
     object(b(), "other");
-    EXPECT_EQ(sentCodes(),
-              (Codes{TPM2_CC_CreatePrimary, kSave, kFlush, TPM2_CC_CreatePrimary}));
+    EXPECT_EQ(sentCodes(), (Codes{TPM2_CC_CreatePrimary, kSave, kFlush, TPM2_CC_CreatePrimary}));
     EXPECT_EQ(a().send(sequenceComplete(sequence)), named("xy"));
 }
 
@@ -144,7 +143,8 @@ TEST_F(Moves, SessionsStayWhereverTheyAreNamed) {
     object(b(), "other");
     std::vector<TPM2_HANDLE> s;
     for (int i = 0; i < 6; ++i) s.push_back(session(a()));
-    for (size_t i = 0; i < s.size(); ++i) a().send(policyCommandCode(s[i], 0x100 + static_cast<uint32_t>(i)));
+    for (size_t i = 0; i < s.size(); ++i)
+        a().send(policyCommandCode(s[i], 0x100 + static_cast<uint32_t>(i)));
     const auto at = [&](size_t i) { return s[i % s.size()]; };
     for (size_t i = 0; i < 12; ++i) {
         const Packet policySecret = command(TPM2_CC_PolicySecret)
@@ -172,8 +172,7 @@ TEST_F(Moves, CreateHasASlotToWorkIn) {
     build({.objects = 2});
     const TPM2_HANDLE parent = object(a(), "parent");
     object(b(), "one"), object(b(), "two");
-    const Packet make =
-        command(TPM2_CC_Create).handle(parent).auth({password()}).tpm2b().tpm2b();
+    const Packet make = command(TPM2_CC_Create).handle(parent).auth({password()}).tpm2b().tpm2b();
     for (int i = 0; i < 3; ++i) {
         EXPECT_EQ(a().send(make), named("created"));
         EXPECT_EQ(a().send(loadChild(parent, "child")).length(), 21u);
@@ -301,7 +300,7 @@ class AnyScript : public testing::TestWithParam<size_t> {
   protected:
     AnyScript()
         : small_({.objects = GetParam(), .sessions = GetParam(), .gap = 100}),
-          large_({.objects = 1000, .sessions = 64}, {}, "private", World::Swaps::No) {}
+          large_({.objects = 1000, .sessions = 1000}, {}, "private", World::Swaps::No) {}
 
     void send(bool first, const Packet& command) {
         const Packet swapped = (first ? small_.a : small_.b)->send(command);

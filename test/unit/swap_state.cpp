@@ -13,7 +13,8 @@ constexpr TPM2_CC kSave = TPM2_CC_ContextSave, kLoad = TPM2_CC_ContextLoad,
 
 /// A ContextLoad of a session.
 bool loadsSession(const Packet& packet) {
-    return wire::get32(&packet.all()[6]) == kLoad && wire::isSession(wire::get32(&packet.all()[18]));
+    return wire::get32(&packet.all()[6]) == kLoad &&
+           wire::isSession(wire::get32(&packet.all()[18]));
 }
 
 class State : public SwapTest {};
@@ -145,7 +146,8 @@ TEST_P(Hierarchies, LoseTheirObjectsInAndOutAndForGood) {
     // However many of them are out: the last made or used are in.
     for (const size_t slots : {1u, 2u, 3u, 7u, 9u}) {
         build({.objects = slots});
-        for (const TPM2_HANDLE each : kAll) object(a(), "object", each), object(b(), "object", each);
+        for (const TPM2_HANDLE each : kAll)
+            object(a(), "object", each), object(b(), "object", each);
         EXPECT_EQ(b().send(GetParam().command), response());
         for (const TPM2_HANDLE each : kAll) b().send(hierarchyControl(each, true));
         for (size_t i = 0; i < std::size(kAll); ++i) {
@@ -170,8 +172,7 @@ INSTANTIATE_TEST_SUITE_P(
             command(TPM2_CC_ChangeEPS).handle(TPM2_RH_PLATFORM).auth({password()}),
             {TPM2_RH_ENDORSEMENT}},
         Hit{"OwnerOff", hierarchyControl(TPM2_RH_OWNER, false), {TPM2_RH_OWNER}},
-        Hit{"EndorsementOff", hierarchyControl(TPM2_RH_ENDORSEMENT, false),
-            {TPM2_RH_ENDORSEMENT}},
+        Hit{"EndorsementOff", hierarchyControl(TPM2_RH_ENDORSEMENT, false), {TPM2_RH_ENDORSEMENT}},
         Hit{"PlatformOff", hierarchyControl(TPM2_RH_PLATFORM, false), {TPM2_RH_PLATFORM}},
         Hit{"OwnerOn", hierarchyControl(TPM2_RH_OWNER, true), {}}),
     [](const auto& info) { return std::string(info.param.name); });

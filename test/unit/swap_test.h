@@ -32,10 +32,7 @@ inline Packet loadChild(TPM2_HANDLE parent, const std::string& name) {
 }
 inline Packet hashSequenceStart() { return command(TPM2_CC_HashSequenceStart).tpm2b().u16(11); }
 inline Packet sequenceUpdate(TPM2_HANDLE sequence, const std::string& data) {
-    return command(TPM2_CC_SequenceUpdate)
-        .handle(sequence)
-        .auth({password()})
-        .tpm2b(bytes(data));
+    return command(TPM2_CC_SequenceUpdate).handle(sequence).auth({password()}).tpm2b(bytes(data));
 }
 inline Packet sequenceComplete(TPM2_HANDLE sequence) {
     return command(TPM2_CC_SequenceComplete).handle(sequence).auth({password()}).tpm2b();
@@ -95,8 +92,10 @@ class Thing {
         handle = handleOf(client.send(making[static_cast<int>(kind)]));
     }
 
-    /// Changes it, where it can change. The answer's code.
+    /// Changes it, where it can change. The answer's code; once it is gone, its number may be
+    /// another's, so it is not asked for again.
     TPM2_RC use() {
+        if (gone_ != 0) return gone_;
         ++uses_;
         Bytes change;
         append(change, uses_, 4);
@@ -104,11 +103,9 @@ class Thing {
             case Kind::Object:
                 return check();
             case Kind::Sequence:
-                return noteChange(command(TPM2_CC_SequenceUpdate)
-                                      .handle(handle)
-                                      .auth({password()})
-                                      .tpm2b(change),
-                                  change);
+                return noteChange(
+                    command(TPM2_CC_SequenceUpdate).handle(handle).auth({password()}).tpm2b(change),
+                    change);
             default:
                 return noteChange(policyCommandCode(handle, uses_), change);
         }
@@ -116,14 +113,18 @@ class Thing {
 
     /// Sees what it is. A sequence is completed for that. The answer's code.
     TPM2_RC check() {
+        if (gone_ != 0) return gone_;
         const Packet asking[] = {readPublic(handle), sequenceComplete(handle),
                                  policyGetDigest(handle)};
         const Packet answer = client_->send(asking[static_cast<int>(kind_)]);
         if (codeOf(answer) == TPM2_RC_SUCCESS) {
             EXPECT_EQ(answer, response().tpm2b(content_));
         }
-        return codeOf(answer);
+        return noteGone(codeOf(answer));
     }
+
+    /// It is gone.
+    void forget() { gone_ = TPM2_RC_REFERENCE_H0; }
 
     TPM2_HANDLE handle = 0;
 
@@ -131,6 +132,10 @@ class Thing {
     TPM2_RC noteChange(const Packet& command, const Bytes& change) {
         const TPM2_RC code = codeOf(client_->send(command));
         if (code == TPM2_RC_SUCCESS) append(content_, change);
+        return noteGone(code);
+    }
+    TPM2_RC noteGone(TPM2_RC code) {
+        if (code == TPM2_RC_REFERENCE_H0) gone_ = code;
         return code;
     }
 
@@ -138,6 +143,7 @@ class Thing {
     Kind kind_;
     Bytes content_;
     uint32_t uses_ = 0;
+    TPM2_RC gone_ = TPM2_RC_SUCCESS;
 };
 
 class SwapTest : public testing::Test {
