@@ -236,7 +236,9 @@ TEST_F(Processes, ClearElsewhere) {
     two.ok(clear());
     EXPECT_EQ(hex(rc(one.send(readPublic(kSecond)))), hex(0x910u));
     // What a cap keeps out of the TPM is found gone when it is named.
-    if (!capped()) EXPECT_EQ(one.list(kFirst), Handles{});
+    if (!capped()) {
+        EXPECT_EQ(one.list(kFirst), Handles{});
+    }
     two.ok(createPrimary());
     EXPECT_EQ(hex(rc(one.send(readPublic(kFirst)))), hex(0x910u));
     EXPECT_EQ(one.list(kFirst), Handles{});

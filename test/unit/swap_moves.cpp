@@ -166,6 +166,10 @@ TEST_F(Moves, ThePersistentObjectsOfACommandHaveSlotsToo) {
     EXPECT_EQ(a().send(certify(kPersistent, two)),
               response().tpm2b(bytes("persistent")).tpm2b(bytes("two")));
     EXPECT_EQ(codeOf(a().send(certify(kPersistent, kPersistent))), TPM2_RC_SUCCESS);
+    a().send(readPublic(one)), a().send(readPublic(two));
+    tpm().takeSent();
+    a().send(readPublic(kPersistent));
+    EXPECT_EQ(sentCodes(), (Codes{kFlush, kRead})) << "known beforehand";
 }
 
 TEST_F(Moves, CreateHasASlotToWorkIn) {
@@ -178,6 +182,10 @@ TEST_F(Moves, CreateHasASlotToWorkIn) {
         EXPECT_EQ(a().send(loadChild(parent, "child")).length(), 21u);
         b().send(readPublic(kObject0)), b().send(readPublic(kObject1));
     }
+    a().send(readPublic(parent)), b().send(readPublic(kObject0));
+    tpm().takeSent();
+    a().send(make);
+    EXPECT_EQ(sentCodes(), (Codes{kFlush, TPM2_CC_Create})) << "known beforehand";
 }
 
 // ---- Slots

@@ -27,6 +27,8 @@ TEST_F(State, AfterShutdownNothingThatSpoilsIt) {
     for (int i = 0; i < 4; ++i) a().send(readPublic(kObject0 + i));
     const TPM2_HANDLE sequence = handleOf(b().send(hashSequenceStart()));
     b().send(sequenceUpdate(sequence, "x"));
+    // The sequence, which could not leave without being saved, is by far the least recently used.
+    for (int i = 0; i < 20; ++i) a().send(readPublic(kObject3));
     std::vector<TPM2_HANDLE> s;
     for (int i = 0; i < 4; ++i) s.push_back(session(a()));
     EXPECT_EQ(a().send(shutdown(TPM2_SU_STATE)), response());
@@ -36,6 +38,7 @@ TEST_F(State, AfterShutdownNothingThatSpoilsIt) {
     EXPECT_EQ(a().send(policyGetDigest(s[0])), response(0x903)) << "it cannot be brought in";
     EXPECT_EQ(a().send(startPolicy()), response(0x903));
     EXPECT_EQ(a().send(flushContext(s[1])), response());
+    EXPECT_EQ(b().send(sequenceComplete(sequence)), named("x"));
     for (const Packet& each : tpm().takeSent()) {
         EXPECT_NE(wire::get32(&each.all()[6]), kSave) << each;
         EXPECT_FALSE(loadsSession(each)) << each;
