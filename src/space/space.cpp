@@ -222,13 +222,13 @@ tpm::Exchange Space::probeHandles(size_t absent, Claim why) {
             const TPM2_HANDLE handle = command().handle(i);
             const Claim whose = claim(handle);
             if (whose == Claim::OutOfRange) probe_.setHandle(i, wire::poisonOf(handle));
-            if (!wire::isTransient(handle)) continue;
-            // Handles of the right type, whether loaded or not.
-            if (whose == Claim::Own) probe_.setHandle(i, holding_.find(handle)->physical);
-            if (whose == Claim::Absent) probe_.setHandle(i, TPM2_TRANSIENT_FIRST);
+            // From here on the type alone matters, whether loaded or not.
+            else if (wire::isTransient(handle))
+                probe_.setHandle(i, TPM2_TRANSIENT_FIRST);
         }
     }
-    return exchange(Phase::Handles, probe_.bytes(), response_.data(), probe_.attributes());
+    return exchange(Phase::Handles, probe_.bytes(), response_.data(),
+                    {static_cast<uint8_t>(absent)});
 }
 
 /// Makes the probe fit for a child that refuses handles it never gave out: a persistent handle
@@ -239,9 +239,7 @@ bool Space::probeForResourceManager(size_t absent) {
     if (command().code() == TPM2_CC_ContextSave) return false;
     for (size_t i = absent; i < plan_.handles; ++i) {
         const TPM2_HANDLE handle = command().handle(i);
-        if (!wire::isTransient(handle)) continue;
-        const bool own = claim(handle) == Claim::Own;
-        probe_.setHandle(i, own ? holding_.find(handle)->physical : kStandIn);
+        if (wire::isTransient(handle)) probe_.setHandle(i, kStandIn);
     }
     return true;
 }

@@ -154,18 +154,18 @@ Session* Contents::findSession(TPM2_HANDLE handle) {
 }
 
 void Contents::removeLoadedSessions() {
-    std::erase_if(sessions_, [](const Session& s) { return s.place == Session::Place::Loaded; });
+    std::erase_if(sessions_, [](const Session& s) { return s.inTpm(); });
 }
 
 size_t Contents::loadedSessions() const {
-    return static_cast<size_t>(std::ranges::count_if(
-        sessions_, [](const Session& s) { return s.place == Session::Place::Loaded; }));
+    return static_cast<size_t>(
+        std::ranges::count_if(sessions_, [](const Session& s) { return s.inTpm(); }));
 }
 
 Session* Contents::oldestSaved() {
     Session* oldest = nullptr;
     for (Session& session : sessions_) {
-        if (session.place == Session::Place::Loaded || session.context.empty()) continue;
+        if (session.inTpm() || session.context.empty()) continue;
         if (oldest == nullptr || session.sequence < oldest->sequence) oldest = &session;
     }
     return oldest;

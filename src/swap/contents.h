@@ -8,7 +8,7 @@
 // - An object is resident (it has a physical handle and stands in `residents()`) or has a context.
 // - An object's context is good for as long as the object lives, unless it is a sequence that was
 //   updated since (`changed`).
-// - A session is in exactly one place; only a loaded one has no context.
+// - A session is in exactly one place; only one that is in the TPM has no context.
 #pragma once
 
 #include <tss2/tss2_tpm2_types.h>
@@ -62,6 +62,7 @@ struct Session {
         Loaded,
         Out,     // saved by us
         Client,  // saved by its client
+        Due,     // loaded for a renewal, to its client it is saved: has to be saved again
     };
 
     TPM2_HANDLE handle = 0;
@@ -70,6 +71,8 @@ struct Session {
     SavedContext context;        // what the TPM would load now
     SavedContext clientContext;  // what the client holds, where that is not the same any more
     Policy::Use use;
+
+    bool inTpm() const { return place == Place::Loaded || place == Place::Due; }
 };
 
 class Contents {

@@ -19,8 +19,7 @@ std::unique_ptr<tpm::Channel> Swap::open(tpm::User& user) {
 
 bool Swap::isStranded(TPM2_HANDLE session) const {
     const Session* found = const_cast<Contents&>(contents_).findSession(session);
-    return found != nullptr && found->place == Session::Place::Client &&
-           !found->clientContext.empty();
+    return found != nullptr && !found->clientContext.empty();
 }
 
 void Swap::enterEpoch() {
@@ -52,6 +51,8 @@ SavedContext Swap::keepForSure(wire::Bytes bytes) {
 void Swap::tpmStopped() {
     contents_.removeAllObjects();
     contents_.removeLoadedSessions();
+    shutDown_ = false;
+    newestSequence_ = 0;  // a reset TPM counts anew; renewing learns it again
 }
 
 }  // namespace spaces::swap

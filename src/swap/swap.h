@@ -67,6 +67,7 @@ class Swap final : public tpm::Tpm {
     Slots objectSlots_;
     Slots sessionSlots_;
     bool shutDown_ = false;        // since then, no Startup
+    TPM2_HANDLE due_ = 0;          // the session whose renewal is half done, if it still is
     uint64_t newestSequence_ = 0;  // of any session context seen
     unsigned epoch_ = 0;
     SavedContext aside_;

@@ -90,10 +90,11 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     objects_.count = sessions_.count = 0;
     objectRoom_ = sessionRoom_ = 0;
     flushed_ = 0;
-    substitutes_ = retriedLost_ = false;
+    retriedLost_ = dueTried_ = false;
     incoming_ = SavedContext();
     renewBelow_ = 0;
     moves_ = busy_ = 0;
+    warning_ = TPM2_RC_MEMORY;
     if (exchange.nothing()) return exchange;
     if (!command().hasCommandTag()) return sendClient();
     if (command().code() == TPM2_CC_FlushContext) return takeFlush();
@@ -170,15 +171,23 @@ void Swap::Turn::readNeeds() {
 }
 
 /// Keeps the context that is to be loaded: an object's serves for swapping it later, a session's
-/// may have been renewed since the client got it. It is compared whole: a context that was tampered
-/// with is the TPM's to refuse.
+/// may have been renewed since the client got it.
 void Swap::Turn::readContextLoad() {
     const wire::Context context(command().parameters(0));
     if (context.empty()) return;
     incoming_ = SavedContext(context.bytes());
-    const Session* session = contents_.findSession(context.savedHandle());
-    substitutes_ = session != nullptr && session->place == Session::Place::Client &&
-                   !session->clientContext.empty() && session->clientContext == context.bytes();
+}
+
+/// The session whose context is to be loaded, if that was renewed since the client got it; which
+/// may be during this very command. It is compared whole: a context that was tampered with is the
+/// TPM's to refuse.
+const Session* Swap::Turn::renewedSession() {
+    if (incoming_.empty()) return nullptr;
+    const Session* session = contents_.findSession(wire::Context(incoming_.bytes()).savedHandle());
+    const bool renewed = session != nullptr && session->place == Session::Place::Client &&
+                         !session->context.empty() && !session->clientContext.empty() &&
+                         session->clientContext == incoming_.bytes();
+    return renewed ? session : nullptr;
 }
 
 tpm::Exchange Swap::Turn::takeFlush() {
@@ -202,7 +211,7 @@ tpm::Exchange Swap::Turn::takeFlush() {
 // ---- What is missing ----------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::next() {
-    if (moves_ > kMostMoves) return refuse(TPM2_RC_MEMORY);
+    if (moves_ > kMostMoves) return refuse(warning_);
     if (const auto step = renewalMissing()) return *step;
     for (const Named& named : objects_)
         if (const auto step = objectMissing(named)) return *step;
@@ -228,7 +237,8 @@ Swap::Turn::MaybeExchange Swap::Turn::objectMissing(const Named& named) {
 Swap::Turn::MaybeExchange Swap::Turn::sessionMissing(const Named& named) {
     const Session* session = contents_.findSession(named.handle);
     if (session == nullptr || session->place != Session::Place::Out) return std::nullopt;
-    if (swap_.shutDown_) return refuse(TPM2_RC_SESSION_MEMORY);
+    // It must stay out: the TPM refuses the command, and what comes before that is its own to say.
+    if (swap_.shutDown_) return std::nullopt;
     if (!swap_.sessionSlots_.roomFor(contents_.loadedSessions(), 1))
         if (const auto step = makeSessionRoom()) return step;
     return sendLoad(Step::LoadSession, named.handle, session->context);
@@ -281,10 +291,17 @@ bool Swap::Turn::startRenewing() {
 }
 
 Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
-    if (renewBelow_ == 0) return std::nullopt;
+    const bool due = swap_.due_ != 0 && !swap_.shutDown_ && !dueTried_;
+    if (renewBelow_ == 0 && !due) return std::nullopt;
+    if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    if (due) {
+        const Session* session = contents_.findSession(swap_.due_);
+        if (session != nullptr && session->place == Session::Place::Due)
+            return send(Step::RenewSave, TPM2_CC_ContextSave, swap_.due_, swap_.due_);
+        swap_.due_ = 0;
+    }
     const Session* oldest = contents_.oldestSaved();
     if (oldest == nullptr || oldest->sequence >= renewBelow_) return std::nullopt;
-    if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
     return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
 }
 
@@ -296,9 +313,8 @@ tpm::Exchange Swap::Turn::sendClient() {
     tpm::Exchange exchange = command_;
     for (const Named& named : objects_)
         command().setHandle(named.position, contents_.findObject(named.handle)->physical);
-    if (substitutes_) {
-        const wire::Bytes renewed =
-            contents_.findSession(wire::Context(incoming_.bytes()).savedHandle())->context.bytes();
+    if (const Session* session = renewedSession()) {
+        const wire::Bytes renewed = session->context.bytes();
         const wire::Bytes trailing = command().parameters(0).subspan(incoming_.bytes().size());
         const size_t size = wire::kHeaderSize + renewed.size() + trailing.size();
         if (size <= swap_.command_.size()) {
@@ -356,6 +372,7 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
         swap_.sessionSlots_.failed(contents_.loadedSessions(), sessionRoom_);
         if (const auto step = makeSessionRoom()) return *step;
     } else if (code == TPM2_RC_CONTEXT_GAP) {
+        warning_ = code;
         if (startRenewing()) return next();
     } else if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup) {
         swap_.tpmStopped();
@@ -378,8 +395,11 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
         const Session* session = contents_.findSession(named.handle);
         const TPM2_RC absent = named.authorizes ? TPM2_RC_REFERENCE_S0 : TPM2_RC_REFERENCE_H0;
         if (code != absent + named.position || session == nullptr) continue;
+        if (session->place == Session::Place::Out) return refuse(TPM2_RC_SESSION_MEMORY);
         // One that its client saved is rightly absent, and its context may be renewed yet.
-        if (session->place == Session::Place::Loaded) contents_.removeSession(named.handle);
+        if (session->place != Session::Place::Loaded) continue;
+        contents_.removeSession(named.handle);
+        swap_.shutDown_ = false;  // only a Startup that we did not see takes it away
     }
     return pass(size);
 }
@@ -477,9 +497,7 @@ void Swap::Turn::noteByCode(wire::Response response) {
             swap_.shutDown_ = true;
             break;
         case TPM2_CC_Startup:
-            swap_.shutDown_ = false;
-            contents_.removeAllObjects();
-            contents_.removeLoadedSessions();
+            swap_.tpmStopped();
             break;
         default:
             for (const TPM2_HANDLE hierarchy :
@@ -541,10 +559,14 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
         }
         case Step::RenewLoad:
             ++traffic_.loads;
+            noteRenewLoad();
             return send(Step::RenewSave, TPM2_CC_ContextSave, moving_, moving_);
         case Step::RenewSave:
             ++traffic_.saves;
-            keepSession(contents_.findSession(moving_)->place, size);
+            keepSession(contents_.findSession(moving_)->place == Session::Place::Due
+                            ? Session::Place::Client
+                            : Session::Place::Out,
+                        size);
             return next();
         case Step::FlushSession:
             ++traffic_.flushes;
@@ -554,6 +576,17 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             break;
     }
     return tpm::Exchange::none();
+}
+
+/// Half way through a renewal, where the other half may fail: it is as if it had been loaded to be
+/// used, but what its client holds is not forgotten.
+void Swap::Turn::noteRenewLoad() {
+    Session& session = *contents_.findSession(moving_);
+    const bool ours = session.place == Session::Place::Out;
+    session.place = ours ? Session::Place::Loaded : Session::Place::Due;
+    if (!ours) swap_.due_ = moving_;
+    if (!ours && session.clientContext.empty()) session.clientContext = std::move(session.context);
+    session.context = SavedContext();
 }
 
 bool Swap::Turn::keepObject(size_t size) {
@@ -576,8 +609,6 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
     const wire::Context context(wire::Response({swap_.response_.data(), size}).parameters());
     Session& session = *contents_.findSession(moving_);
     if (context.empty()) return contents_.removeSession(moving_);
-    if (place == Session::Place::Client && session.clientContext.empty())
-        session.clientContext = std::move(session.context);
     session.context = swap_.keepForSure(context.bytes());
     session.place = place;
     session.sequence = context.sequence();
@@ -621,23 +652,21 @@ tpm::Exchange Swap::Turn::objectMoveRefused(TPM2_RC code) {
 }
 
 tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
-    if (code == TPM2_RC_CONTEXT_GAP && step_ != Step::RenewLoad && startRenewing()) return next();
-    if (code == TPM2_RC_SESSION_MEMORY && step_ == Step::LoadSession) {
+    if (code == TPM2_RC_CONTEXT_GAP) warning_ = code;
+    const bool renewing = step_ == Step::RenewLoad || step_ == Step::RenewSave;
+    if (code == TPM2_RC_CONTEXT_GAP && !renewing && startRenewing()) return next();
+    const bool loading = step_ == Step::LoadSession || step_ == Step::RenewLoad;
+    if (code == TPM2_RC_SESSION_MEMORY && loading) {
         swap_.sessionSlots_.failed(contents_.loadedSessions(), 1);
         if (const auto step = makeSessionRoom()) return *step;
     }
     const bool gone = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;
-    if (!gone) {
-        // Loaded for its renewal, but not saved again: what its client holds is void.
-        if (step_ == Step::RenewSave) {
-            Session& session = *contents_.findSession(moving_);
-            if (session.place == Session::Place::Out) {
-                session.place = Session::Place::Loaded;
-                session.context = SavedContext();
-            }
-        }
-        return refuseInternal(code);
+    if (!gone && step_ == Step::RenewSave && renewBelow_ == 0) {
+        // An earlier command's unfinished renewal is no reason to refuse this one.
+        dueTried_ = true;
+        return next();
     }
+    if (!gone) return refuseInternal(code);
     const TPM2_HANDLE lost = moving_;
     contents_.removeSession(lost);
     return isNamed(lost) ? refuseLostSession(lost) : next();

@@ -86,6 +86,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
 
     // Exchanges below.
     tpm::Exchange sendClient();
+    const Session* renewedSession();
     tpm::Exchange send(Step step, TPM2_CC code, TPM2_HANDLE subject, TPM2_HANDLE parameter);
     tpm::Exchange sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context);
     tpm::Exchange sendMove(size_t size);
@@ -106,6 +107,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange objectMoveRefused(TPM2_RC code);
     tpm::Exchange sessionMoveRefused(TPM2_RC code);
     bool keepObject(size_t size);
+    void noteRenewLoad();
     void keepSession(Session::Place place, size_t size);
     tpm::Exchange refuseInternal(TPM2_RC code);
     tpm::Exchange refuseLostSession(TPM2_HANDLE handle);
@@ -129,13 +131,14 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     List<Named, wire::kMaxHandles + wire::kMaxAuthorizations> sessions_;
     size_t objectRoom_ = 0;  // slots the command needs beside those of its own objects
     size_t sessionRoom_ = 0;
-    TPM2_HANDLE flushed_ = 0;   // FlushContext's parameter
-    bool substitutes_ = false;  // ContextLoad of a session whose context was renewed meanwhile
-    SavedContext incoming_;     // ContextLoad's parameter
-    uint64_t renewBelow_ = 0;   // sessions saved before this sequence number are renewed
-    unsigned moves_ = 0;        // for this command
-    unsigned busy_ = 0;         // times that the last move was answered "not now"
+    TPM2_HANDLE flushed_ = 0;  // FlushContext's parameter
+    SavedContext incoming_;    // ContextLoad's parameter
+    uint64_t renewBelow_ = 0;  // sessions saved before this sequence number are renewed
+    unsigned moves_ = 0;       // for this command
+    TPM2_RC warning_ = 0;      // why there were moves, for when there were too many
+    unsigned busy_ = 0;        // times that the last move was answered "not now"
     bool retriedLost_ = false;
+    bool dueTried_ = false;  // to finish an earlier renewal
     bool passing_ = false;   // the exchange above has ended
     size_t answerSize_ = 0;  // of the answer to the command, while there is more to do
     tpm::Traffic traffic_;

@@ -92,7 +92,7 @@ TEST_F(Isolation, AnObjectOfAnotherSpaceIsAbsent) {
 }
 
 TEST_F(Isolation, AbsenceHasTheHandlesPosition) {
-    refuse(certify(kObject1, kObject0), probe(TPM2_CC_Certify, {kObject0, kObject1}), 0x09A, 0x910);
+    refuse(certify(kObject1, kObject0), probe(TPM2_CC_Certify, {kObject0, kObject0}), 0x09A, 0x910);
     refuse(certify(kObject0, kObject1), probe(TPM2_CC_Certify, {kObject1, kObject0}), 0x09A, 0x911);
     refuse(certify(kObject1, kObject2), probe(TPM2_CC_Certify, {kObject0, kObject0}), 0x09A, 0x910);
     const Packet three = command(TPM2_CC_NV_Certify).handle(kPersistent).handle(0x40000001);
