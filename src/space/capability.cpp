@@ -62,9 +62,10 @@ void listSessions(Page& page, TPM2_HANDLE from, bool saved, const Holding& holdi
     }
 }
 
-/// A saved session that the TPM's own list passes over has gone without our knowing.
+/// A saved session that the TPM's own list passes over has gone without our knowing; or a layer
+/// below has it loaded to renew its context.
 void forgetUnlisted(TPM2_HANDLE from, wire::Bytes answer, const Holding& holding,
-                    Ownership& ownership) {
+                    Ownership& ownership, const tpm::Tpm& tpm) {
     const bool more = answer[wire::kHeaderSize] != 0;
     const size_t listed = (answer.size() - kEntriesAt) / wire::kHandleSize;
     const auto indexAt = [&](size_t i) {
@@ -76,16 +77,16 @@ void forgetUnlisted(TPM2_HANDLE from, wire::Bytes answer, const Holding& holding
         const uint32_t index = wire::indexOf(session.handle);
         if (session.owner != &holding || !session.saved) continue;
         if (index < wire::indexOf(from) || index >= end) continue;
-        bool there = false;
+        bool there = tpm.isStranded(session.handle);
         for (size_t at = 0; at < listed && !there; ++at) there = indexAt(at) == index;
         if (!there) ownership.removeSession(session.handle);
     }
 }
 
 size_t rewriteHandles(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                      const Holding& holding, Ownership& ownership) {
+                      const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm) {
     if (wire::typeOf(query.property) == TPM2_ACTIVE_SESSION_FIRST)
-        forgetUnlisted(query.property, buffer.first(size), holding, ownership);
+        forgetUnlisted(query.property, buffer.first(size), holding, ownership, tpm);
     Page page(buffer, query.count);
     switch (wire::typeOf(query.property)) {
         case TPM2_TRANSIENT_FIRST:
@@ -151,12 +152,12 @@ CapabilityQuery readCapabilityQuery(wire::Bytes parameters) {
 }
 
 size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding& holding, Ownership& ownership, bool makesRoom) {
+                         const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm) {
     if (size < kEntriesAt) return size;
     if (query.capability == TPM2_CAP_HANDLES)
-        return rewriteHandles(query, buffer, size, holding, ownership);
+        return rewriteHandles(query, buffer, size, holding, ownership, tpm);
     if (query.capability == TPM2_CAP_TPM_PROPERTIES)
-        rewriteProperties(buffer.first(size), holding, ownership, makesRoom);
+        rewriteProperties(buffer.first(size), holding, ownership, tpm.makesRoom());
     return size;
 }
 

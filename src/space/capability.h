@@ -7,6 +7,7 @@
 
 #include "space/holding.h"
 #include "space/ownership.h"
+#include "tpm/tpm.h"
 #include "wire/command.h"
 #include "wire/response.h"
 
@@ -23,9 +24,9 @@ struct CapabilityQuery {
 CapabilityQuery readCapabilityQuery(wire::Bytes parameters);
 
 /// Rewrites the successful answer of `size` octets in `buffer`; returns its new size. Learns from
-/// it how many slots the TPM has. `makesRoom`: the TPM below has always room for one more object
-/// and one more session; otherwise what is available is what the TPM says.
+/// it how many slots the TPM has, and which sessions that the client saved are gone. What is
+/// available is what the TPM says, unless `tpm` makes room for more.
 size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding& holding, Ownership& ownership, bool makesRoom = false);
+                         const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm);
 
 }  // namespace spaces::space

@@ -2,6 +2,7 @@
 // Reading the hierarchy of an object to be made; see creation.h.
 #include "space/creation.h"
 
+#include "wire/context.h"
 #include "wire/handle.h"
 
 namespace spaces::space {
@@ -25,9 +26,8 @@ TPM2_HANDLE hierarchyOfExternal(wire::Bytes rest) {
     return rest.size() < 4 ? 0 : wire::baseHierarchy(wire::get32(rest.data()));
 }
 
-/// ContextLoad: a sequence number (8), the saved handle (4), the hierarchy (4), the context.
-TPM2_HANDLE hierarchyOfContext(wire::Bytes context) {
-    return context.size() < 16 ? 0 : wire::baseHierarchy(wire::get32(&context[12]));
+TPM2_HANDLE hierarchyOfContext(const wire::Context& context) {
+    return context.empty() ? 0 : wire::baseHierarchy(context.hierarchy());
 }
 
 }  // namespace
@@ -42,7 +42,7 @@ TPM2_HANDLE hierarchyOfNew(const wire::Command& command, size_t handles, const H
         case TPM2_CC_LoadExternal:
             return hierarchyOfExternal(command.parameters(handles));
         case TPM2_CC_ContextLoad:
-            return hierarchyOfContext(command.parameters(handles));
+            return hierarchyOfContext(wire::Context(command.parameters(handles)));
         case TPM2_CC_HashSequenceStart:
         case TPM2_CC_HMAC_Start:
             return TPM2_RH_NULL;

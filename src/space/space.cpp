@@ -15,12 +15,6 @@ namespace spaces::space {
 namespace {
 
 constexpr size_t kFlushSize = wire::kHeaderSize + wire::kHandleSize;
-constexpr unsigned kMostAttempts = 5;
-
-/// Warnings after which the same command may simply be sent again.
-bool isBusy(TPM2_RC code) {
-    return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
-}
 
 /// What a private TPM could never say: the resource manager's own layer. A base code of TRY_AGAIN
 /// would be read as an invitation to call again, whatever the layer.
@@ -347,8 +341,7 @@ tpm::Exchange Space::codeHandlesAnswered(size_t size) {
     return prepare(attributes);
 }
 
-// ---- After a response
-// -----------------------------------------------------------------------------
+// ---- After a response ----------------------------------------------------------------------------
 
 tpm::Exchange Space::handlesAnswered() {
     const TPM2_RC code = wire::Response(response_).code();
@@ -451,8 +444,8 @@ void Space::commitByCode(size_t size) {
             restarted();
             break;
         case TPM2_CC_GetCapability:
-            responseSize_ = rewriteCapability(plan_.query, buffer(), size, holding_, ownership_,
-                                              tpm_.makesRoom());
+            responseSize_ =
+                rewriteCapability(plan_.query, buffer(), size, holding_, ownership_, tpm_);
             break;
         default:
             for (const TPM2_HANDLE hierarchy :
@@ -482,8 +475,7 @@ tpm::Exchange Space::presenceAnswered() {
     return nextSuspect();
 }
 
-// ---- Closing
-// --------------------------------------------------------------------------------------
+// ---- Closing -------------------------------------------------------------------------------------
 
 void Space::close() {
     if (closing_) return;
@@ -520,7 +512,7 @@ tpm::Exchange Space::nextFlush() {
 
 tpm::Exchange Space::flushAnswered() {
     const TPM2_RC code = wire::Response({ownership_.scratch(), wire::kMaxResponseSize}).code();
-    if (isBusy(code) && ++attempts_ < kMostAttempts) return nextFlush();
+    if (wire::isBusy(code) && ++attempts_ < wire::kMostAttempts) return nextFlush();
     attempts_ = 0;
     if (wire::isSession(leaving_))
         ownership_.removeSession(leaving_);

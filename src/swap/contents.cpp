@@ -56,7 +56,7 @@ bool Contents::isGiven(TPM2_HANDLE handle) {
 void Contents::reserveObject() {
     reserveOneMore(objects_, objects_.size() + 1);
     reserveOneMore(free_, objects_.size() + 1);
-    reserveOneMore(residents_, residents_.size() + 1);
+    reserveOneMore(residents_, objects_.size() + 1);  // a move must not need memory
 }
 
 TPM2_HANDLE Contents::addObject(TPM2_HANDLE physical, TPM2_HANDLE hierarchy) {

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "swap/policy.h"
@@ -29,6 +30,14 @@ class SavedContext {
     SavedContext() = default;
     /// May throw std::bad_alloc.
     explicit SavedContext(wire::Bytes bytes);
+    /// What was moved from is empty.
+    SavedContext(SavedContext&& other) noexcept
+        : bytes_(std::move(other.bytes_)), size_(std::exchange(other.size_, 0)) {}
+    SavedContext& operator=(SavedContext&& other) noexcept {
+        bytes_ = std::move(other.bytes_);
+        size_ = std::exchange(other.size_, 0);
+        return *this;
+    }
 
     /// Empty, with room for any context. May throw std::bad_alloc.
     static SavedContext withRoom();
@@ -108,6 +117,9 @@ class Contents {
     Session& addSession(TPM2_HANDLE handle);
     void removeSession(TPM2_HANDLE handle);
     Session* findSession(TPM2_HANDLE handle);
+    const Session* findSession(TPM2_HANDLE handle) const {
+        return const_cast<Contents*>(this)->findSession(handle);
+    }
     std::vector<Session>& sessions() { return sessions_; }
     void removeLoadedSessions();
     size_t loadedSessions() const;

@@ -18,7 +18,7 @@ std::unique_ptr<tpm::Channel> Swap::open(tpm::User& user) {
 }
 
 bool Swap::isStranded(TPM2_HANDLE session) const {
-    const Session* found = const_cast<Contents&>(contents_).findSession(session);
+    const Session* found = contents_.findSession(session);
     return found != nullptr && !found->clientContext.empty();
 }
 

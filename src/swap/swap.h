@@ -10,7 +10,8 @@
 // something is missing after all. So there is no plan to go wrong, only a next step.
 //
 // Always holds:
-// - Nothing moves unless the command under way needs a slot.
+// - Nothing moves unless the command under way needs a slot, but for a renewal that failed half
+//   way: it is finished before anything else.
 // - What the command names stays in the TPM until it is answered.
 // - Only ContextSave, ContextLoad and FlushContext are sent beside the users' commands, and after
 //   a successful Shutdown no ContextSave and no ContextLoad of a session until the next Startup:

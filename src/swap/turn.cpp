@@ -14,11 +14,6 @@ namespace spaces::swap {
 namespace {
 
 constexpr unsigned kMostMoves = 400;  // for one command: every session renewed, twice over
-constexpr unsigned kMostBusy = 5;
-
-bool isBusy(TPM2_RC code) {
-    return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
-}
 
 bool isFormatOne(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0; }
 
@@ -190,6 +185,14 @@ const Session* Swap::Turn::renewedSession() {
     return renewed ? session : nullptr;
 }
 
+/// The context to be loaded is its client's of a session whose renewal is half done.
+bool Swap::Turn::holdsDue() {
+    if (incoming_.empty()) return false;
+    const Session* session = contents_.findSession(wire::Context(incoming_.bytes()).savedHandle());
+    return session != nullptr && session->place == Session::Place::Due &&
+           session->clientContext == incoming_.bytes();
+}
+
 tpm::Exchange Swap::Turn::takeFlush() {
     wire::MutableBytes parameters = command().parameters(0);
     if (command().hasSessions() || parameters.size() < wire::kHandleSize) return sendClient();
@@ -285,7 +288,8 @@ Swap::Turn::MaybeExchange Swap::Turn::makeSessionRoom() {
 /// because at the gap the TPM loads the oldest alone. All of the older half are done in one go.
 bool Swap::Turn::startRenewing() {
     const Session* oldest = contents_.oldestSaved();
-    if (oldest == nullptr || swap_.shutDown_) return false;
+    // A renewal that cannot be finished means that the oldest of all is not ours to renew.
+    if (oldest == nullptr || swap_.shutDown_ || dueTried_) return false;
     renewBelow_ = oldest->sequence + (swap_.newestSequence_ - oldest->sequence) / 2 + 1;
     return true;
 }
@@ -305,8 +309,7 @@ Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
     return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
 }
 
-// ---- Exchanges below
-// ------------------------------------------------------------------------------
+// ---- Exchanges below -----------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::sendClient() {
     step_ = Step::Client;
@@ -382,6 +385,9 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
         else
             contents_.removeObject(flushed_);
     }
+    // Its client's context of a session whose renewal could not be finished is good, but not now.
+    if (code == wire::forParameter(TPM2_RC_HANDLE, 0) && holdsDue())
+        return refuse(TPM2_RC_CONTEXT_GAP);
     for (const Named& named : objects_) {
         if (code != TPM2_RC_REFERENCE_H0 + named.position || !contents_.findObject(named.handle))
             continue;
@@ -520,8 +526,7 @@ tpm::Exchange Swap::Turn::flushStale(size_t size) {
     return pass(size);
 }
 
-// ---- Answers to moves
-// -----------------------------------------------------------------------------
+// ---- Answers to moves ----------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::moved(size_t size) {
     busy_ = 0;
@@ -616,7 +621,8 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
 }
 
 tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
-    if (isBusy(code) && ++busy_ < kMostBusy) return sendMove(wire::get32(&swap_.command_[2]));
+    if (wire::isBusy(code) && ++busy_ < wire::kMostAttempts)
+        return sendMove(wire::get32(&swap_.command_[2]));
     if (code == TPM2_RC_INITIALIZE) {
         swap_.tpmStopped();
         return step_ == Step::FlushSession ? pass(answerSize_) : refuse(code);

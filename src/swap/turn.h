@@ -87,6 +87,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     // Exchanges below.
     tpm::Exchange sendClient();
     const Session* renewedSession();
+    bool holdsDue();
     tpm::Exchange send(Step step, TPM2_CC code, TPM2_HANDLE subject, TPM2_HANDLE parameter);
     tpm::Exchange sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context);
     tpm::Exchange sendMove(size_t size);

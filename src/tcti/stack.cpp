@@ -61,6 +61,8 @@ TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
                   child.c_str());
         return TSS2_TCTI_RC_BAD_VALUE;
     }
+    if (!conf.swap && found->swaps)
+        LOG_INFO("Swapping is on for '%s', as a context opened before asks for", child.c_str());
     const TSS2_RC rc = found->broker.connect();
     if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
     return rc;

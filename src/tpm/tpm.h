@@ -80,7 +80,8 @@ class Channel {
     virtual bool withdraw() = 0;
 
     /// In line: leaves it and tells the user. Running: asks the child TCTI to cancel; the response
-    /// is still owed. Returns TSS2_RC_SUCCESS, or what the child TCTI says.
+    /// is still owed. While another thread waits in the child this waits for it, so it can come too
+    /// late. Returns TSS2_RC_SUCCESS, or what the child TCTI says.
     virtual TSS2_RC cancel() = 0;
 
     /// Asks the child TCTI whether it can do this locality, if it is free to be asked.

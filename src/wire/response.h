@@ -64,6 +64,14 @@ constexpr bool isHandleError(TPM2_RC code) {
 constexpr size_t handleErrorPosition(TPM2_RC code) { return (code >> 8 & 0x7) - 1; }
 constexpr TPM2_RC formatOneBase(TPM2_RC code) { return code & (TPM2_RC_FMT1 | 0x3F); }
 
+/// True for the warnings after which the same command may simply be sent again.
+constexpr bool isBusy(TPM2_RC code) {
+    return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
+}
+
+/// How often a command of our own is sent before such a warning is final.
+constexpr unsigned kMostAttempts = 5;
+
 /// True for the warnings that a handle of the handle area, or a session of the authorisation
 /// area, is not loaded; there are seven of each (Part 2, 6.6.3).
 constexpr bool isReferenceHandle(TPM2_RC code) {

@@ -14,6 +14,16 @@ namespace {
 constexpr TPM2_HANDLE kObjects = 0x80000000, kLoaded = 0x02000000, kSaved = 0x03000000;
 constexpr TPM2_HANDLE kHmac = 0x02000000, kPolicy = 0x03000000;
 
+/// Of a TPM, only the questions are asked.
+struct AskedTpm final : tpm::Tpm {
+    explicit AskedTpm(bool room) : room(room) {}
+    std::unique_ptr<tpm::Channel> open(tpm::User&) override { return nullptr; }
+    bool isResourceManager() const override { return false; }
+    bool makesRoom() const override { return room; }
+    unsigned epoch() const override { return 0; }
+    bool room;
+};
+
 class Capability : public testing::Test {
   protected:
     Capability() {
@@ -45,8 +55,8 @@ class Capability : public testing::Test {
         std::array<uint8_t, wire::kMaxResponseSize> buffer;
         buffer.fill(0xEE);
         std::copy(answer.all().begin(), answer.all().end(), buffer.begin());
-        const size_t size =
-            space::rewriteCapability(query, buffer, answer.length(), own, record, makesRoom);
+        const size_t size = space::rewriteCapability(query, buffer, answer.length(), own, record,
+                                                     AskedTpm(makesRoom));
         return Packet(Bytes(buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(size)));
     }
     Packet handles(uint32_t property, uint32_t count, const Packet& answer = handleList({})) {
