@@ -31,7 +31,7 @@ Space::Space(tpm::Tpm& tpm, Ownership& ownership)
 
 Space::~Space() { close(); }
 
-// ---- The client's side ------------------------------------------------------------------------
+// ---- The client's side --------------------------------------------------------------------------
 
 void Space::start(wire::Bytes command) {
     ++statistics_.clientCommands;
@@ -341,7 +341,7 @@ tpm::Exchange Space::codeHandlesAnswered(size_t size) {
     return prepare(attributes);
 }
 
-// ---- After a response ----------------------------------------------------------------------------
+// ---- After a response ---------------------------------------------------------------------------
 
 tpm::Exchange Space::handlesAnswered() {
     const TPM2_RC code = wire::Response(response_).code();
@@ -475,7 +475,7 @@ tpm::Exchange Space::presenceAnswered() {
     return nextSuspect();
 }
 
-// ---- Closing -------------------------------------------------------------------------------------
+// ---- Closing ------------------------------------------------------------------------------------
 
 void Space::close() {
     if (closing_) return;

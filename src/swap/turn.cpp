@@ -309,7 +309,7 @@ Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
     return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
 }
 
-// ---- Exchanges below -----------------------------------------------------------------------------
+// ---- Exchanges below ----------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::sendClient() {
     step_ = Step::Client;
@@ -526,7 +526,7 @@ tpm::Exchange Swap::Turn::flushStale(size_t size) {
     return pass(size);
 }
 
-// ---- Answers to moves ----------------------------------------------------------------------------
+// ---- Answers to moves ---------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::moved(size_t size) {
     busy_ = 0;
