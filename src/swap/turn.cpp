@@ -290,7 +290,9 @@ bool Swap::Turn::startRenewing() {
     const Session* oldest = contents_.oldestSaved();
     // A renewal that cannot be finished means that the oldest of all is not ours to renew.
     if (oldest == nullptr || swap_.shutDown_ || dueTried_) return false;
-    renewBelow_ = oldest->sequence + (swap_.newestSequence_ - oldest->sequence) / 2 + 1;
+    // After a restart the newest that we have seen may be this one.
+    const uint64_t newest = std::max(swap_.newestSequence_, oldest->sequence);
+    renewBelow_ = oldest->sequence + (newest - oldest->sequence) / 2 + 1;
     return true;
 }
 

@@ -304,6 +304,22 @@ TEST_F(Gap, ASessionWhoseContextIsStillGoodStaysWhenItsSpaceCloses) {
     left = 1;
 }
 
+// A TPM that resumes still counts from the contexts saved before, which it alone remembers.
+TEST_F(Gap, AfterAResumeIsRepairedByOneRenewal) {
+    build({.sessions = 3, .gap = 8});
+    saved(a(), session(a()));
+    const TPM2_HANDLE other = session(a());
+    for (int i = 0; i < 7; ++i) a().send(contextLoad(saved(a(), other)));
+    a().send(shutdown(TPM2_SU_STATE));
+    tpm().powerCycle();
+    a().send(startup(TPM2_SU_STATE));
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(codeOf(a().send(startPolicy())), TPM2_RC_SUCCESS);
+    tpm().takeSent();
+    EXPECT_EQ(codeOf(a().send(startPolicy())), TPM2_RC_SUCCESS);
+    EXPECT_EQ(tpm().takeSent().size(), 4u) << "the command, ContextLoad, ContextSave, the command";
+    left = 0;  // its context was renewed
+}
+
 TEST_F(Gap, AtShutdownIsNotRepaired) {
     build({.sessions = 3, .gap = 8});
     const TPM2_HANDLE first = session(a());
