@@ -265,15 +265,14 @@ void Space::guardSessions() {
 
 /// FlushContext names what to flush in a parameter (Part 3, 28.4), saved sessions included.
 tpm::Exchange Space::prepareFlush() {
-    wire::MutableBytes parameters = command().parameters(0);
     // Sessions are not allowed: with them the TPM never comes to the parameter. Resource managers
     // take what stands there for a handle all the same.
     if (command().hasSessions())
         return tpm_.isResourceManager() ? answer(TPM2_RC_AUTH_CONTEXT) : sendCommand();
-    if (parameters.size() < wire::kHandleSize)
+    if (command().handlesPresent(1) == 0)
         return tpm_.isResourceManager() ? answer(wire::forParameter(TPM2_RC_INSUFFICIENT, 0))
                                         : sendCommand();
-    const TPM2_HANDLE handle = wire::get32(parameters.data());
+    const TPM2_HANDLE handle = command().handle(0);
     const Claim whose = claim(handle);
     const bool own = whose == Claim::Own || ownership_.findSession(holding_, handle) != nullptr;
     if (whose == Claim::NotOurs) return sendCommand();
@@ -283,17 +282,17 @@ tpm::Exchange Space::prepareFlush() {
     }
     if (own) {
         plan_.flushed = handle;
-        wire::put32(parameters.data(), holding_.find(handle)->physical);
+        command().setHandle(0, holding_.find(handle)->physical);
         return sendCommand();
     }
     plan_.poisonAnswer = wire::forParameter(TPM2_RC_VALUE, 0);
     if (whose == Claim::Absent) {
-        const bool trailing = parameters.size() > wire::kHandleSize;
+        const bool trailing = commandSize_ > kFlushSize;
         plan_.poisonMeaning = trailing ? TPM2_RC_SIZE : wire::forParameter(TPM2_RC_HANDLE, 0);
     }
     if (tpm_.isResourceManager() && wire::isTransient(handle))
         return answer(whose == Claim::Absent ? plan_.poisonMeaning : plan_.poisonAnswer);
-    wire::put32(parameters.data(), wire::poisonOf(handle));
+    command().setHandle(0, wire::poisonOf(handle));
     return sendCommand();
 }
 

@@ -194,12 +194,11 @@ bool Swap::Turn::holdsDue() {
 }
 
 tpm::Exchange Swap::Turn::takeFlush() {
-    wire::MutableBytes parameters = command().parameters(0);
-    if (command().hasSessions() || parameters.size() < wire::kHandleSize) return sendClient();
-    const TPM2_HANDLE handle = wire::get32(parameters.data());
+    if (command().hasSessions() || command().handlesPresent(1) == 0) return sendClient();
+    const TPM2_HANDLE handle = command().handle(0);
     if (wire::isSession(handle)) flushed_ = handle;
     if (!Contents::isGiven(handle)) return sendClient();
-    if (parameters.size() > wire::kHandleSize) return refuse(TPM2_RC_SIZE);
+    if (command().size() > wire::kHeaderSize + wire::kHandleSize) return refuse(TPM2_RC_SIZE);
     const Object* object = contents_.findObject(handle);
     if (object == nullptr) return refuse(wire::forParameter(TPM2_RC_HANDLE, 0));
     flushed_ = handle;
@@ -207,7 +206,7 @@ tpm::Exchange Swap::Turn::takeFlush() {
         contents_.removeObject(handle);
         return refuse(TPM2_RC_SUCCESS);
     }
-    wire::put32(parameters.data(), object->physical);
+    command().setHandle(0, object->physical);
     return sendClient();
 }
 

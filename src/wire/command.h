@@ -54,7 +54,8 @@ class Command {
     /// A tag that a command can have; with any other the TPM reads nothing beyond the tag.
     bool hasCommandTag() const { return hasSessions() || tag() == TPM2_ST_NO_SESSIONS; }
 
-    /// How many of `count` handles are there in full.
+    /// How many of `count` handles are there in full. FlushContext has its handle as a parameter
+    /// (Part 3, 28.4), but without sessions, which it does not take, in the place of a first one.
     size_t handlesPresent(size_t count) const;
     TPM2_HANDLE handle(size_t position) const { return get32(&bytes_[handleOffset(position)]); }
     void setHandle(size_t position, TPM2_HANDLE value) {
