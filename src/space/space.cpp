@@ -37,13 +37,7 @@ void Space::start(wire::Bytes command) {
     ++statistics_.clientCommands;
     commandSize_ = std::min<size_t>(command.size(), command_.size());
     std::copy_n(command.data(), commandSize_, command_.data());
-    if (command.size() > command_.size()) {
-        // Too large for any TPM, which says so after it has looked at the tag alone.
-        if (this->command().hasCommandTag()) {
-            answer(TPM2_RC_COMMAND_SIZE);
-            return;
-        }
-    }
+    oversized_ = command.size() > command_.size();
     inTurn_ = true;
     channel_->submit();
 }
@@ -52,6 +46,11 @@ bool Space::wait(int32_t timeout) {
     if (inTurn_ && !channel_->wait(timeout)) return false;
     inTurn_ = false;
     return true;
+}
+
+void Space::fetched() {
+    unfetched_ = 0;
+    channel_->taken();
 }
 
 TSS2_RC Space::cancel() { return inTurn_ ? channel_->cancel() : TSS2_RC_SUCCESS; }
@@ -108,6 +107,8 @@ void Space::failed(TSS2_RC rc) {
 
 void Space::canceled() { answer(TPM2_RC_CANCELED); }
 
+bool Space::cancels() { return phase_ != Phase::Presence && phase_ != Phase::Closing; }
+
 tpm::Exchange Space::exchange(Phase phase, wire::MutableBytes bytes, uint8_t* response,
                               const wire::CommandAttributes& attributes) {
     phase_ = phase;
@@ -139,6 +140,8 @@ tpm::Exchange Space::beginCommand() {
         wire::putHeader(command_.data(), command().tag(), commandSize_, code);
         return sendCommand();
     }
+    // Too large for any TPM, which says so after it has looked at the tag alone.
+    if (oversized_) return answer(TPM2_RC_COMMAND_SIZE);
     auto attributes = wire::findCommand(command().code());
     if (!attributes) attributes = ownership_.findLearned(command().code());
     return attributes ? prepare(*attributes) : askForCode();

@@ -64,9 +64,11 @@ class Space final : public tpm::User {
     wire::Bytes response() const { return {response_.data(), responseSize_}; }
 
     /// The client has the response.
-    void fetched() { unfetched_ = 0; }
+    void fetched();
 
+    /// See tpm::Channel::cancel and pollHandle.
     TSS2_RC cancel();
+    TSS2_RC pollHandle(int& descriptor) { return channel_->pollHandle(descriptor); }
 
     /// The locality of commands started from now on.
     TSS2_RC setLocality(uint8_t locality);
@@ -74,6 +76,10 @@ class Space final : public tpm::User {
     /// Takes the response still owed, then flushes what is left, but not sessions that the client
     /// saved: they are whoever's who holds the context.
     void close();
+
+    /// In a forked process, where the space is the parent's: from now on it can only be destroyed,
+    /// which frees its memory and does nothing else.
+    void abandon() { closing_ = true; }
 
     /// Of a closed space.
     const Statistics& statistics() const { return statistics_; }
@@ -83,6 +89,7 @@ class Space final : public tpm::User {
     tpm::Exchange answered(size_t size) override;
     void failed(TSS2_RC rc) override;
     void canceled() override;
+    bool cancels() override;
     uint8_t locality() const override { return locality_; }
 
   private:
@@ -163,7 +170,8 @@ class Space final : public tpm::User {
     Holding holding_;
     uint8_t locality_ = 0;
     bool closing_ = false;
-    bool inTurn_ = false;  // submitted, and not yet waited for
+    bool oversized_ = false;  // the command, of which only the beginning was kept
+    bool inTurn_ = false;     // submitted, and not yet waited for
     Phase phase_ = Phase::Command;
     Plan plan_;
     Probe probe_;

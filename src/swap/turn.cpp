@@ -59,6 +59,13 @@ tpm::Exchange Swap::Turn::answered(size_t size) {
     return settle(code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code));
 }
 
+/// A move is not canceled: what it leaves would be half done. The command itself has not been sent.
+bool Swap::Turn::cancels() {
+    if (step_ == Step::Client) return above_.cancels();
+    canceled_ = true;
+    return false;
+}
+
 tpm::Exchange Swap::Turn::settle(tpm::Exchange step) {
     while (passing_) {
         passing_ = false;
@@ -85,7 +92,7 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     objects_.count = sessions_.count = 0;
     objectRoom_ = sessionRoom_ = 0;
     flushed_ = 0;
-    retriedLost_ = dueTried_ = false;
+    retriedLost_ = dueTried_ = canceled_ = false;
     incoming_ = SavedContext();
     renewBelow_ = 0;
     moves_ = busy_ = 0;
@@ -213,6 +220,7 @@ tpm::Exchange Swap::Turn::takeFlush() {
 // ---- What is missing ----------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::next() {
+    if (canceled_) return refuse(TPM2_RC_CANCELED);
     if (moves_ > kMostMoves) return refuse(warning_);
     if (const auto step = renewalMissing()) return *step;
     for (const Named& named : objects_)

@@ -20,8 +20,10 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     // The channel, for the user above.
     void submit() override { below_->submit(); }
     bool wait(int32_t timeout) override { return below_->wait(timeout); }
+    void taken() override { below_->taken(); }
     bool withdraw() override { return below_->withdraw(); }
     TSS2_RC cancel() override { return below_->cancel(); }
+    TSS2_RC pollHandle(int& descriptor) override { return below_->pollHandle(descriptor); }
     TSS2_RC tryLocality(uint8_t locality) override { return below_->tryLocality(locality); }
     tpm::Traffic traffic() const override;
 
@@ -30,6 +32,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange answered(size_t size) override;
     void failed(TSS2_RC rc) override { above_.failed(rc); }
     void canceled() override { above_.canceled(); }
+    bool cancels() override;
     uint8_t locality() const override { return above_.locality(); }
 
   private:
@@ -140,6 +143,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     unsigned busy_ = 0;        // times that the last move was answered "not now"
     bool retriedLost_ = false;
     bool dueTried_ = false;  // to finish an earlier renewal
+    bool canceled_ = false;  // by its client, while something was moved
     bool passing_ = false;   // the exchange above has ended
     size_t answerSize_ = 0;  // of the answer to the command, while there is more to do
     tpm::Traffic traffic_;

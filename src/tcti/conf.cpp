@@ -44,10 +44,11 @@ Verdict acceptLeftovers(std::string_view value, Conf&) {
     return value == "flush" ? Verdict::NotHere : Verdict::Bad;
 }
 
-Verdict acceptWait(std::string_view value, Conf&) {
+Verdict acceptWait(std::string_view value, Conf& conf) {
     const auto seconds = number(value);
     if (!seconds) return Verdict::Bad;
-    return *seconds == 0 ? Verdict::Fine : Verdict::NotHere;
+    conf.wait = std::chrono::seconds(*seconds);
+    return Verdict::Fine;
 }
 
 constexpr Option kOptions[] = {
@@ -133,7 +134,7 @@ const char kOptionsHelp[] =
     "swap=off|on (more objects and sessions than the TPM has slots; default off), "
     "objects=N, sessions=N (with swap=on: use at most N of the TPM's slots), "
     "leftovers=keep (of other processes; flush is not in this build), "
-    "wait=0 (seconds for a TPM that another process holds; more is not in this build), "
+    "wait=SECONDS (for a TPM that another process holds; default 0), "
     "trace=FILE (not in this build). "
     "No CHILD: device:/dev/tpmrm0, device:/dev/tpm0, swtpm, mssim are tried.";
 

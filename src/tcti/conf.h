@@ -4,6 +4,7 @@
 // child TCTI's name and conf, passed on untouched whatever it holds.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@ struct Conf {
     bool swap = false;
     std::optional<uint32_t> objects;   // slots to use at most
     std::optional<uint32_t> sessions;  // the same
+    std::chrono::seconds wait{};       // for a TPM that another process holds
     std::string child;                 // NAME or NAME:CONF; empty: the usual places are tried
 };
 

@@ -22,9 +22,23 @@ std::atomic<unsigned> forks = 0;
 constexpr const char* kUsualChildren[] = {"device:/dev/tpmrm0", "device:/dev/tpm0", "swtpm",
                                           "mssim"};
 
-/// In a forked process: the stacks are the parent's, and so is whoever held the mutex.
-void startOver() {
-    new (&registryMutex) std::recursive_mutex;
+void beforeFork() {
+    registryMutex.lock();
+    for (Stack* stack = registryFirst; stack != nullptr; stack = stack->next)
+        stack->broker.beforeFork();
+}
+
+void afterForkInParent() {
+    for (Stack* stack = registryFirst; stack != nullptr; stack = stack->next)
+        stack->broker.afterForkInParent();
+    registryMutex.unlock();
+}
+
+/// The stacks are the parent's; here they can only be destroyed, by the contexts that use them.
+void afterForkInChild() {
+    new (&registryMutex) std::recursive_mutex;  // its owner was a thread of the parent
+    for (Stack* stack = registryFirst; stack != nullptr; stack = stack->next)
+        stack->broker.afterForkInChild();
     registryFirst = nullptr;
     ++forks;
 }
@@ -32,7 +46,7 @@ void startOver() {
 void watchForks() {
     static bool watching = false;
     if (watching) return;
-    watching = pthread_atfork(nullptr, nullptr, startOver) == 0;
+    watching = pthread_atfork(beforeFork, afterForkInParent, afterForkInChild) == 0;
 }
 
 Stack* find(const std::string& child) {
@@ -70,7 +84,8 @@ TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
 
 }  // namespace
 
-Stack::Stack(const std::string& child, const Conf& conf) : broker(child), swaps(conf.swap) {
+Stack::Stack(const std::string& child, const Conf& conf)
+    : broker(child, conf.wait), swaps(conf.swap) {
 #if SPACES_SWAPPING
     // A child that is a resource manager moves everything resident on every command: as little
     // as can be is the cheapest there.
@@ -94,8 +109,8 @@ void StackReleaser::operator()(Stack* stack) const {
     const std::lock_guard lock(registryMutex);
     if (--stack->users > 0) return;
     Stack** at = &registryFirst;
-    while (*at != stack) at = &(*at)->next;
-    *at = stack->next;
+    while (*at != nullptr && *at != stack) at = &(*at)->next;
+    if (*at != nullptr) *at = stack->next;  // else it was inherited
     delete stack;
 }
 

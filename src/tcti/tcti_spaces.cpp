@@ -10,6 +10,7 @@
 // - No exception leaves these functions.
 // - After fork a context belongs to the parent process: in the child process every call fails at
 //   once, and finalize leaves the parent's connection and TPM alone.
+#include <poll.h>
 #include <tss2/tss2_tcti.h>
 
 #include <algorithm>
@@ -72,16 +73,19 @@ TSS2_RC open(TSS2_TCTI_CONTEXT* pointer, Context*& context) {
     return context->state == State::Final ? TSS2_TCTI_RC_BAD_SEQUENCE : TSS2_RC_SUCCESS;
 }
 
-/// The same for a call that needs a state.
-TSS2_RC openIn(State state, TSS2_TCTI_CONTEXT* pointer, Context*& context) {
+/// The same for a call that is for this process only.
+TSS2_RC openHere(TSS2_TCTI_CONTEXT* pointer, Context*& context) {
     const TSS2_RC rc = open(pointer, context);
+    if (rc != TSS2_RC_SUCCESS || context->inner->forks == forkCount()) return rc;
+    LOG_ERROR("This context belongs to the parent process: after fork, open a new one");
+    return TSS2_TCTI_RC_NO_CONNECTION;
+}
+
+/// The same for one that needs a state.
+TSS2_RC openIn(State state, TSS2_TCTI_CONTEXT* pointer, Context*& context) {
+    const TSS2_RC rc = openHere(pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
-    if (context->state != state) return TSS2_TCTI_RC_BAD_SEQUENCE;
-    if (context->inner->forks != forkCount()) {
-        LOG_ERROR("This context belongs to the parent process: after fork, open a new one");
-        return TSS2_TCTI_RC_NO_CONNECTION;
-    }
-    return TSS2_RC_SUCCESS;
+    return context->state == state ? TSS2_RC_SUCCESS : TSS2_TCTI_RC_BAD_SEQUENCE;
 }
 
 TSS2_RC transmit(TSS2_TCTI_CONTEXT* pointer, size_t size, const uint8_t* command) {
@@ -144,19 +148,29 @@ TSS2_RC setLocality(TSS2_TCTI_CONTEXT* pointer, uint8_t locality) {
     return guarded([&] { return context->inner->space.setLocality(locality); });
 }
 
-/// The child's handle is of no use: a response may be taken from it on another context's behalf.
-TSS2_RC getPollHandles(TSS2_TCTI_CONTEXT* pointer, TSS2_TCTI_POLL_HANDLE*, size_t* count) {
+/// One handle, the context's own: what the child gives would not tell of a response that another
+/// context took from it.
+TSS2_RC getPollHandles(TSS2_TCTI_CONTEXT* pointer, TSS2_TCTI_POLL_HANDLE* handles, size_t* count) {
     if (count == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
     Context* context = nullptr;
-    const TSS2_RC rc = open(pointer, context);
-    return rc != TSS2_RC_SUCCESS ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    TSS2_RC rc = openHere(pointer, context);
+    if (rc != TSS2_RC_SUCCESS) return rc;
+    int descriptor = -1;
+    rc = guarded([&] { return context->inner->space.pollHandle(descriptor); });
+    if (rc != TSS2_RC_SUCCESS) return rc;
+    const size_t room = *count;
+    *count = 1;
+    if (handles == nullptr) return TSS2_RC_SUCCESS;
+    if (room < 1) return TSS2_TCTI_RC_INSUFFICIENT_BUFFER;
+    handles[0] = {descriptor, POLLIN, 0};
+    return TSS2_RC_SUCCESS;
 }
 
 /// Stickiness is for access brokers that swap; no TCTI of tpm2-tss has it.
 TSS2_RC makeSticky(TSS2_TCTI_CONTEXT* pointer, TPM2_HANDLE* handle, uint8_t) {
     if (handle == nullptr) return TSS2_TCTI_RC_BAD_REFERENCE;
     Context* context = nullptr;
-    const TSS2_RC rc = open(pointer, context);
+    const TSS2_RC rc = openHere(pointer, context);
     return rc != TSS2_RC_SUCCESS ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
 }
 
@@ -178,10 +192,12 @@ void finalize(TSS2_TCTI_CONTEXT* pointer) {
     Inner* inner = context->inner;
     context->inner = nullptr;
     context->state = State::Final;
-    // In a forked process all of it is the parent's, down to the connection: nothing is called.
-    if (inner->forks != forkCount()) return;
     guarded([&] {
-        close(*inner);
+        // In a forked process all but the memory is the parent's.
+        if (inner->forks != forkCount())
+            inner->space.abandon();
+        else
+            close(*inner);
         delete inner;
         return TSS2_RC_SUCCESS;
     });

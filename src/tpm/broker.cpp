@@ -2,9 +2,11 @@
 // The line before the TPM and how it moves; see broker.h.
 #include "tpm/broker.h"
 
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <new>
 #include <string_view>
 
 #include "log/log.h"
@@ -12,10 +14,28 @@
 namespace spaces::tpm {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr auto kRetryInterval = std::chrono::milliseconds(50);
+
+constexpr std::string_view kPcap = "pcap:";
+
+/// The children that are resource managers: the kernel's, by its device name, also where the
+/// device TCTI chooses it by default, and tpm2-abrmd. A capture in between changes nothing.
+bool namesResourceManager(std::string_view child) {
+    while (child.starts_with(kPcap)) child.remove_prefix(kPcap.size());
+    const size_t colon = child.find(':');
+    const std::string_view name = child.substr(0, colon);
+    const std::string_view conf =
+        colon == std::string_view::npos ? std::string_view{} : child.substr(colon + 1);
+    if (name.find("tabrmd") != std::string_view::npos) return true;
+    if (name != "device" && name.find("tcti-device") == std::string_view::npos) return false;
+    if (conf.empty()) return access("/dev/tpmrm0", R_OK | W_OK) == 0;
+    return conf.starts_with("/dev/tpmrm");
+}
+
+}  // namespace
 
 /// The end of a wait; none for one that blocks.
-class Deadline {
+class Broker::Deadline {
   public:
     explicit Deadline(int32_t timeout) {
         if (timeout > 0) at_ = Clock::now() + std::chrono::milliseconds(timeout);
@@ -40,45 +60,38 @@ class Deadline {
     bool expired_ = false;
 };
 
-/// The children that are resource managers: the kernel's, by its device name, also where the
-/// device TCTI chooses it by default, and tpm2-abrmd. A capture in between changes nothing.
-bool namesResourceManager(std::string_view child) {
-    constexpr std::string_view kPcap = "pcap:";
-    while (child.starts_with(kPcap)) child.remove_prefix(kPcap.size());
-    const size_t colon = child.find(':');
-    const std::string_view name = child.substr(0, colon);
-    const std::string_view conf =
-        colon == std::string_view::npos ? std::string_view{} : child.substr(colon + 1);
-    if (name.find("tabrmd") != std::string_view::npos) return true;
-    if (name != "device" && name.find("tcti-device") == std::string_view::npos) return false;
-    if (conf.empty()) return access("/dev/tpmrm0", R_OK | W_OK) == 0;
-    return conf.starts_with("/dev/tpmrm");
-}
-
-}  // namespace
-
-/// One user's place: out of line, in line, running, or over.
+/// One user's place.
 class Broker::Place final : public Channel {
   public:
     Place(Broker& broker, User& user) : broker_(broker), user(user) {}
-    ~Place() override { withdraw(); }
+    ~Place() override {
+        withdraw();
+        if (broker_.abandoned_) readiness_.abandon();
+    }
 
     void submit() override;
     bool wait(int32_t timeout) override;
+    void taken() override;
     bool withdraw() override;
     TSS2_RC cancel() override;
+    TSS2_RC pollHandle(int& descriptor) override;
     TSS2_RC tryLocality(uint8_t locality) override;
     Traffic traffic() const override { return {.commands = sent}; }
 
   private:
     Broker& broker_;
+    Readiness readiness_;
 
   public:
     // The broker's, under its lock.
+    enum class State { Idle, InLine, Running, Over };
+
+    void become(State next);
+    bool isDue() const { return state == State::InLine || state == State::Running; }
+
     User& user;
+    State state = State::Idle;
     Place* next = nullptr;
-    bool inLine = false;
-    bool over = true;
     uint64_t sent = 0;
 };
 
@@ -97,8 +110,16 @@ class Broker::Driving {
     Broker& broker_;
 };
 
-Broker::Broker(std::string child)
-    : isResourceManager_(namesResourceManager(child)), child_(std::move(child)) {}
+Broker::Broker(std::string child, std::chrono::seconds patience)
+    : isResourceManager_(namesResourceManager(child)),
+      patience_(patience),
+      child_(std::move(child)) {}
+
+Broker::~Broker() {
+    if (!abandoned_) return;
+    progress_.abandon();
+    interruption_.abandon();
+}
 
 std::unique_ptr<Channel> Broker::open(User& user) { return std::make_unique<Place>(*this, user); }
 
@@ -112,48 +133,60 @@ bool Broker::sleepUntil(Lock& lock, std::optional<Clock::time_point> deadline,
     return changed_.wait_until(lock, *deadline, condition);
 }
 
-TSS2_RC Broker::connect() {
-    Lock lock(mutex_);
-    // A child in use may be busy for long; it is open, or opened again by whoever uses it.
-    if (driven_ && everOpened_) return TSS2_RC_SUCCESS;
-    sleepUntil(lock, std::nullopt, [this] { return !driven_; });
-    const Driving driving(*this);
-    return openChild(lock);
-}
+// ---- The line -----------------------------------------------------------------------------------
 
 void Broker::enqueue(Place& place) {
     place.next = nullptr;
-    place.inLine = true;
-    place.over = false;
+    place.become(Place::State::InLine);
     (first_ == nullptr ? first_ : last_->next) = &place;
     last_ = &place;
 }
 
+/// The place is in line no more; what it is instead is the caller's to say.
 void Broker::remove(Place& place) {
     Place* before = nullptr;
     for (Place* at = first_; at != &place; at = at->next) before = at;
     (before == nullptr ? first_ : before->next) = place.next;
     if (last_ == &place) last_ = before;
-    place.inLine = false;
 }
 
 void Broker::advance(Lock& lock) {
     while (running_ == nullptr && first_ != nullptr) {
         running_ = first_;
         remove(*running_);
+        running_->become(Place::State::Running);
         send(lock, running_->user.begin());
     }
 }
 
+void Broker::endTurn() {
+    running_->become(Place::State::Over);
+    running_ = nullptr;
+    exchange_ = Exchange::none();
+    sent_ = cancelWanted_ = false;
+}
+
+// ---- Commands on their way to the child ---------------------------------------------------------
+
 void Broker::send(Lock& lock, const Exchange& exchange) {
-    if (exchange.nothing()) return endTurn();
     exchange_ = exchange;
+    sent_ = false;
+    if (exchange.nothing()) return endTurn();
+    trySending(lock);
+}
+
+void Broker::trySending(Lock& lock) {
     const TSS2_RC rc = prepareChild(lock);
+    if (rc == TSS2_RC_SUCCESS) {
+        const TSS2_RC transmitted = transmit(lock);
+        sent_ = true;
+        if (transmitted != TSS2_RC_SUCCESS) breakConnection(lock, transmitted);
+        return;
+    }
+    if (busySince_) return;  // it is tried again
     // A child that does not have the locality is as well as before.
     if (rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE) return fail(rc);
-    if (rc != TSS2_RC_SUCCESS) return breakConnection(lock, rc);
-    const TSS2_RC sent = transmit(lock);
-    if (sent != TSS2_RC_SUCCESS) breakConnection(lock, sent);
+    breakConnection(lock, rc);
 }
 
 /// Makes the child ready for the running user's command.
@@ -170,36 +203,6 @@ TSS2_RC Broker::transmit(Lock& lock) {
     return rc;
 }
 
-bool Broker::receive(Lock& lock, int32_t timeout) {
-    size_t size = 0;
-    lock.unlock();
-    const wire::ResponseBuffer buffer(exchange_.response, wire::kMaxResponseSize);
-    const TSS2_RC rc = child_.receive(buffer, size, timeout);
-    lock.lock();
-    if (rc == TSS2_TCTI_RC_TRY_AGAIN) return false;
-    if (rc == TSS2_RC_SUCCESS) {
-        send(lock, running_->user.answered(size));
-    } else {
-        breakConnection(lock, rc);
-    }
-    advance(lock);
-    return true;
-}
-
-TSS2_RC Broker::openChild(Lock& lock) {
-    if (child_.isOpen()) return TSS2_RC_SUCCESS;
-    lock.unlock();
-    const TSS2_RC rc = child_.open();
-    lock.lock();
-    if (rc != TSS2_RC_SUCCESS) {
-        LOG_ERROR("The child TCTI '%s' cannot be opened: 0x%x", child_.nameAndConf().c_str(), rc);
-        return rc;
-    }
-    everOpened_ = true;
-    locality_ = 0;
-    return rc;
-}
-
 TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
     if (locality == locality_) return TSS2_RC_SUCCESS;
     lock.unlock();
@@ -209,11 +212,123 @@ TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
     return rc;
 }
 
-/// The child failed in the middle of an exchange: what state it is in cannot be known.
-void Broker::breakConnection(Lock& lock, TSS2_RC rc) {
+// ---- Responses ----------------------------------------------------------------------------------
+
+/// One step of the running user's turn. False if there was none before the deadline.
+bool Broker::move(Lock& lock, const Deadline& deadline) {
+    const bool moved = sent_ ? receive(lock, deadline.remaining()) : retry(lock, deadline);
+    advance(lock);
+    return moved;
+}
+
+bool Broker::receive(Lock& lock, int32_t timeout) {
+    size_t size = 0;
+    lock.unlock();
+    const wire::ResponseBuffer buffer(exchange_.response, wire::kMaxResponseSize);
+    const TSS2_RC rc = child_.receive(buffer, size, timeout, interruption_.number());
+    lock.lock();
+    if (rc == TSS2_TCTI_RC_TRY_AGAIN) {
+        if (cancelWanted_) cancelAnswer_ = cancelInChild(lock);
+        cancelWanted_ = false;
+        return false;
+    }
+    if (rc == TSS2_RC_SUCCESS) {
+        if (child_.isSpent()) closeChild(lock);
+        send(lock, running_->user.answered(size));
+    } else {
+        breakConnection(lock, rc);
+    }
+    return true;
+}
+
+/// Sends what could not be sent because the child was busy.
+bool Broker::retry(Lock& lock, const Deadline& deadline) {
+    const auto until = deadline.at() ? std::min(retryAt_, *deadline.at()) : retryAt_;
+    sleepUntil(lock, until, [this] { return running_ == nullptr; });
+    if (running_ == nullptr) return true;  // it was canceled meanwhile
+    if (Clock::now() < retryAt_) return false;
+    trySending(lock);
+    return running_ == nullptr || sent_;
+}
+
+TSS2_RC Broker::cancelInChild(Lock& lock) {
+    lock.unlock();
+    const TSS2_RC rc = child_.cancel();
+    lock.lock();
+    return rc;
+}
+
+// ---- The child, coming and going ----------------------------------------------------------------
+
+TSS2_RC Broker::connect() {
+    Lock lock(mutex_);
+    // A child in use may be busy for long; it is open, or opened again by whoever uses it.
+    if (driven_ && everOpened_) return TSS2_RC_SUCCESS;
+    sleepUntil(lock, std::nullopt, [this] { return !driven_; });
+    const Driving driving(*this);
+    TSS2_RC rc = openChild(lock);
+    while (rc != TSS2_RC_SUCCESS && busySince_) {
+        sleepUntil(lock, retryAt_, [] { return false; });
+        rc = openChild(lock);
+    }
+    advance(lock);
+    return rc;
+}
+
+/// Not opened, and `busySince_` set: to be tried again at `retryAt_`.
+TSS2_RC Broker::openChild(Lock& lock) {
+    if (child_.isOpen()) return TSS2_RC_SUCCESS;
+    TSS2_RC rc = TSS2_TCTI_RC_IO_ERROR;
+    lock.unlock();
+    if (!busySince_ || busy_.device.empty() || isFree(busy_.device)) rc = child_.open();
+    lock.lock();
+    if (rc == TSS2_RC_SUCCESS)
+        childOpened();
+    else
+        childNotOpened(rc);
+    return rc;
+}
+
+void Broker::childOpened() {
+    everOpened_ = true;
+    locality_ = 0;
+    busySince_.reset();
+    progress_.clearAlarm();
+    tells_ = watchable_ = !child_.descriptors().empty();
+    if (!tells_) return;
+    if (!interruption_.isOpen()) interruption_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (progress_.isOpen() && !progress_.watch(child_.descriptors()))
+        LOG_WARNING("The poll handles of '%s' cannot be watched", child_.nameAndConf().c_str());
+}
+
+void Broker::childNotOpened(TSS2_RC rc) {
+    const auto now = Clock::now();
+    if (!busySince_) busy_ = diagnose(child_.nameAndConf(), rc);
+    if (busy_.busy && now < busySince_.value_or(now) + patience_) {
+        if (!busySince_)
+            LOG_WARNING("Waiting for at most %lld s: %s", static_cast<long long>(patience_.count()),
+                        busy_.advice.c_str());
+        busySince_ = busySince_.value_or(now);
+        retryAt_ = now + kRetryInterval;
+        return progress_.setAlarm(retryAt_);
+    }
+    busySince_.reset();
+    progress_.clearAlarm();
+    LOG_ERROR("The child TCTI '%s' cannot be opened (0x%x): %s", child_.nameAndConf().c_str(), rc,
+              busy_.advice.c_str());
+}
+
+void Broker::closeChild(Lock& lock) {
+    watchable_ = false;
+    progress_.unwatch(child_.descriptors());
     lock.unlock();
     child_.close();
     lock.lock();
+}
+
+/// The child failed in the middle of an exchange: what state it is in cannot be known.
+void Broker::breakConnection(Lock& lock, TSS2_RC rc) {
+    closeChild(lock);
     // A resource manager flushes what came through a connection when the connection closes.
     if (isResourceManager_) ++epoch_;
     fail(rc);
@@ -225,10 +340,21 @@ void Broker::fail(TSS2_RC rc) {
     endTurn();
 }
 
-void Broker::endTurn() {
-    running_->over = true;
-    running_ = nullptr;
-    exchange_ = Exchange::none();
+void Broker::afterForkInChild() {
+    new (&mutex_) std::mutex;
+    // Destroying the old one would wait for threads that are not here.
+    new (&changed_) std::condition_variable;
+    child_.abandon();
+    abandoned_ = true;
+}
+
+// ---- A user's place -----------------------------------------------------------------------------
+
+void Broker::Place::become(State next) {
+    state = next;
+    readiness_.become(isDue()                ? Readiness::Of::Progress
+                      : state == State::Over ? Readiness::Of::Always
+                                             : Readiness::Of::Nothing);
 }
 
 void Broker::Place::submit() {
@@ -241,60 +367,105 @@ void Broker::Place::submit() {
 
 bool Broker::Place::wait(int32_t timeout) {
     Lock lock(broker_.mutex_);
-    if (over) return true;
     const Deadline deadline(timeout);
-    while (!over) {
-        const auto turn = [this] { return over || !broker_.driven_; };
+    while (isDue()) {
+        const auto turn = [this] { return !isDue() || !broker_.driven_; };
         if (!broker_.sleepUntil(lock, deadline.at(), turn)) return false;
-        if (over) break;
+        if (!isDue()) break;
         const Driving driving(broker_);
-        // Nobody running means that the thread that drove last left between two turns.
-        if (broker_.running_ == nullptr) broker_.advance(lock);
-        const bool waitingForChild = !over && broker_.running_ != nullptr;
-        if (waitingForChild && !broker_.receive(lock, deadline.remaining()) && deadline.passed())
-            return false;
+        if (!broker_.move(lock, deadline) && deadline.passed()) return !isDue();
     }
     return true;
 }
 
+void Broker::Place::taken() {
+    const Lock lock(broker_.mutex_);
+    become(State::Idle);
+}
+
 bool Broker::Place::withdraw() {
     const Lock lock(broker_.mutex_);
-    if (inLine) {
+    if (state == State::InLine) {
         broker_.remove(*this);
-        over = true;
+        become(State::Over);
     }
-    return over;
+    return !isDue();
 }
 
 TSS2_RC Broker::Place::cancel() {
     Lock lock(broker_.mutex_);
-    if (inLine) {
+    if (state == State::InLine) {
         broker_.remove(*this);
         user.canceled();
-        over = true;
+        become(State::Over);
         return TSS2_RC_SUCCESS;
     }
-    // Another thread may be waiting in the child for this very command: the child is its alone.
-    broker_.sleepUntil(lock, std::nullopt, [this] { return over || !broker_.driven_; });
-    if (over) return TSS2_RC_SUCCESS;
-    const Driving driving(broker_);
-    lock.unlock();
-    const TSS2_RC rc = broker_.child_.cancel();
-    lock.lock();
-    return rc;
+    if (!isDue()) return TSS2_RC_SUCCESS;
+    return broker_.cancelRunning(lock);
+}
+
+TSS2_RC Broker::cancelRunning(Lock& lock) {
+    if (!running_->user.cancels()) return TSS2_RC_SUCCESS;
+    if (busySince_ && !sent_) {
+        running_->user.canceled();
+        endTurn();
+        changed_.notify_all();
+        if (driven_) return TSS2_RC_SUCCESS;
+        const Driving driving(*this);
+        advance(lock);
+        return TSS2_RC_SUCCESS;
+    }
+    // What follows a cancel through a capture costs the connection, and with it everything.
+    if (isResourceManager_ && child_.nameAndConf().starts_with(kPcap))
+        return TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    if (driven_) {
+        if (!interruption_.isOpen()) return TSS2_TCTI_RC_NOT_IMPLEMENTED;
+        cancelWanted_ = true;
+        cancelAnswer_ = TSS2_RC_SUCCESS;
+        eventfd_write(interruption_.number(), 1);
+        sleepUntil(lock, std::nullopt, [this] { return !cancelWanted_ || !driven_; });
+        if (!cancelWanted_) return cancelAnswer_;
+        cancelWanted_ = false;
+    }
+    const Driving driving(*this);
+    return cancelInChild(lock);
+}
+
+TSS2_RC Broker::Place::pollHandle(int& descriptor) {
+    const Lock lock(broker_.mutex_);
+    if (!readiness_.isOpen()) {
+        const TSS2_RC rc = broker_.watchProgress();
+        if (rc != TSS2_RC_SUCCESS) return rc;
+        if (!readiness_.open(broker_.progress_)) return TSS2_TCTI_RC_GENERAL_FAILURE;
+        become(state);
+    }
+    descriptor = readiness_.descriptor();
+    return TSS2_RC_SUCCESS;
+}
+
+TSS2_RC Broker::watchProgress() {
+    if (!tells_) return TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    if (progress_.isOpen()) return TSS2_RC_SUCCESS;
+    Progress progress;
+    if (!progress.open()) return TSS2_TCTI_RC_GENERAL_FAILURE;
+    if (watchable_ && !progress.watch(child_.descriptors())) return TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    progress_ = std::move(progress);
+    return TSS2_RC_SUCCESS;
 }
 
 TSS2_RC Broker::Place::tryLocality(uint8_t locality) {
     Lock lock(broker_.mutex_);
     if (broker_.driven_ || broker_.running_ != nullptr) return TSS2_RC_SUCCESS;
     const Driving driving(broker_);
-    const TSS2_RC rc = broker_.openChild(lock);
-    if (rc != TSS2_RC_SUCCESS) return rc;
-    lock.unlock();
-    const TSS2_RC said = broker_.child_.setLocality(locality);
-    lock.lock();
-    if (said == TSS2_RC_SUCCESS) broker_.locality_ = locality;
-    return said;
+    TSS2_RC rc = broker_.openChild(lock);
+    if (rc == TSS2_RC_SUCCESS) {
+        lock.unlock();
+        rc = broker_.child_.setLocality(locality);
+        lock.lock();
+        if (rc == TSS2_RC_SUCCESS) broker_.locality_ = locality;
+    }
+    broker_.advance(lock);
+    return rc;
 }
 
 }  // namespace spaces::tpm

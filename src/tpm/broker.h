@@ -11,7 +11,8 @@
 // - `mutex_` guards everything here and all calls to users; it is let go around every call into
 //   the child TCTI, which may take long. `driven_` says that a thread is in such a call, and only
 //   the thread that set it touches `child_`.
-// - `running_` has a command with the child; it is in no line.
+// - `running_` has a command with the child, or one that waits for a busy child (`!sent_`); it is
+//   in no line. When nobody drives and somebody is in line, somebody is running.
 // - A child TCTI that failed is closed: what state it is in cannot be known. The next command
 //   opens it again.
 #pragma once
@@ -23,13 +24,17 @@
 #include <string>
 
 #include "tpm/child.h"
+#include "tpm/diagnosis.h"
+#include "tpm/readiness.h"
 #include "tpm/tpm.h"
 
 namespace spaces::tpm {
 
 class Broker final : public Tpm {
   public:
-    explicit Broker(std::string child);
+    /// `patience`: how long a child that is busy is tried again before that is an error.
+    explicit Broker(std::string child, std::chrono::seconds patience = {});
+    ~Broker() override;
 
     /// Opens the child TCTI, unless it is open. Returns what it says.
     TSS2_RC connect();
@@ -40,10 +45,19 @@ class Broker final : public Tpm {
 
     const std::string& childName() const { return child_.nameAndConf(); }
 
+    // Around fork(), so that the forked process finds everything in a state in which it can at
+    // least be destroyed.
+    void beforeFork() { mutex_.lock(); }
+    void afterForkInParent() { mutex_.unlock(); }
+    /// Here the child TCTI is the parent's: nothing of it is called any more.
+    void afterForkInChild();
+
   private:
     class Place;
     class Driving;
+    class Deadline;
     using Lock = std::unique_lock<std::mutex>;
+    using Clock = std::chrono::steady_clock;
 
     void enqueue(Place& place);
     void remove(Place& place);
@@ -51,24 +65,36 @@ class Broker final : public Tpm {
     /// All need the lock and `driven_`; they let the lock go around calls into the child.
     void advance(Lock& lock);
     void send(Lock& lock, const Exchange& exchange);
+    void trySending(Lock& lock);
     TSS2_RC prepareChild(Lock& lock);
     TSS2_RC transmit(Lock& lock);
+    bool move(Lock& lock, const Deadline& deadline);
+    bool retry(Lock& lock, const Deadline& deadline);
     bool receive(Lock& lock, int32_t timeout);
     TSS2_RC openChild(Lock& lock);
+    void childOpened();
+    void childNotOpened(TSS2_RC rc);
+    void closeChild(Lock& lock);
     TSS2_RC useLocality(Lock& lock, uint8_t locality);
+    TSS2_RC cancelInChild(Lock& lock);
     void breakConnection(Lock& lock, TSS2_RC rc);
     void fail(TSS2_RC rc);
     void endTurn();
 
-    /// Waits until no thread is in the child, or until the deadline. False at the deadline.
+    /// These need the lock alone.
+    TSS2_RC cancelRunning(Lock& lock);
+    TSS2_RC watchProgress();
+
+    /// Waits for the condition, or until the deadline. False at the deadline.
     template <class Condition>
-    bool sleepUntil(Lock& lock, std::optional<std::chrono::steady_clock::time_point> deadline,
-                    Condition condition);
+    bool sleepUntil(Lock& lock, std::optional<Clock::time_point> deadline, Condition condition);
 
     const bool isResourceManager_;
+    const std::chrono::seconds patience_;
     std::mutex mutex_;
     std::condition_variable changed_;
     Child child_;
+    Progress progress_;
     bool driven_ = false;
     bool everOpened_ = false;
     unsigned epoch_ = 0;
@@ -76,7 +102,23 @@ class Broker final : public Tpm {
     Place* first_ = nullptr;
     Place* last_ = nullptr;
     Place* running_ = nullptr;
-    Exchange exchange_;  // what the child has now
+    Exchange exchange_;  // what the child has now, or is to have
+    bool sent_ = false;  // it has
+
+    bool tells_ = false;      // the child has poll handles,
+    bool watchable_ = false;  // and is neither closed, nor about to open or close
+    Descriptor interruption_;
+
+    // A child in somebody else's hands.
+    Diagnosis busy_;
+    std::optional<Clock::time_point> busySince_;
+    Clock::time_point retryAt_;
+
+    bool abandoned_ = false;  // this is a forked process
+
+    // A cancel that the thread in the child is asked to pass on.
+    bool cancelWanted_ = false;
+    TSS2_RC cancelAnswer_ = TSS2_RC_SUCCESS;
 };
 
 }  // namespace spaces::tpm

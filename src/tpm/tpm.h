@@ -55,8 +55,13 @@ class User {
     /// TCTI said. The turn is over.
     virtual void failed(TSS2_RC rc) = 0;
 
-    /// The user took its place in line back for a cancel before its turn began.
+    /// The turn is over without its last command, which was taken back for a cancel before it was
+    /// sent; before the turn began, without any.
     virtual void canceled() = 0;
+
+    /// The client asks for its command to be canceled while one of the turn is with the TPM. True:
+    /// that is the one to cancel. False: the user sees to it at its next step.
+    virtual bool cancels() = 0;
 
     /// The locality of its commands.
     virtual uint8_t locality() const = 0;
@@ -76,13 +81,24 @@ class Channel {
     /// its own. True if the turn is over.
     virtual bool wait(int32_t timeout) = 0;
 
+    /// The outcome of the turn is the client's now: until the next submit() there is nothing to
+    /// wait for.
+    virtual void taken() = 0;
+
     /// Leaves the line. False if the turn has begun: then it has to be waited for.
     virtual bool withdraw() = 0;
 
     /// In line: leaves it and tells the user. Running: asks the child TCTI to cancel; the response
-    /// is still owed. While another thread waits in the child this waits for it, so it can come too
-    /// late. Returns TSS2_RC_SUCCESS, or what the child TCTI says.
+    /// is still owed. Returns TSS2_RC_SUCCESS, or what the child TCTI says;
+    /// TSS2_TCTI_RC_NOT_IMPLEMENTED also where a cancel would cost the connection, and where the
+    /// child TCTI cannot be asked because another thread waits in it and cannot be interrupted.
     virtual TSS2_RC cancel() = 0;
+
+    /// Sets `descriptor` to one for poll(), the channel's own. It is readable while wait() without
+    /// a timeout would get somewhere: the turn is over and not yet taken, or the line would move.
+    /// TSS2_TCTI_RC_NOT_IMPLEMENTED if the child TCTI does not tell when it has something to give,
+    /// TSS2_TCTI_RC_GENERAL_FAILURE if the system has no descriptors left.
+    virtual TSS2_RC pollHandle(int& descriptor) = 0;
 
     /// Asks the child TCTI whether it can do this locality, if it is free to be asked.
     virtual TSS2_RC tryLocality(uint8_t locality) = 0;

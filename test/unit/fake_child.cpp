@@ -4,7 +4,10 @@
 // apart, so a thread sanitizer sees when the user does not.
 #include "unit/fake_child.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <tss2/tss2_tctildr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -41,6 +44,7 @@ FakeChild::FakeChild(std::string nameAndConf) : nameAndConf_(std::move(nameAndCo
 }
 
 FakeChild::~FakeChild() {
+    if (handle_ >= 0) ::close(handle_);
     for (const Step& step : steps_) ADD_FAILURE() << "never came: " << step.command;
     EXPECT_FALSE(pending_) << "nobody took the response to " << commands.back();
     EXPECT_EQ(opens, closes) << "the child was not closed as often as it was opened";
@@ -71,8 +75,8 @@ TSS2_RC FakeChild::load(const char* nameAndConf, TSS2_TCTI_CONTEXT** context) {
     child.open_ = true;
     child.locality_ = 0;
     ++child.opens;
-    child.context_.common = {{0, 2, transmit, receive, finalize, cancel, nullptr, setLocality},
-                             nullptr};
+    child.context_.common = {
+        {0, 2, transmit, receive, finalize, cancel, getPollHandles, setLocality}, nullptr};
     child.context_.child = &child;
     *context = reinterpret_cast<TSS2_TCTI_CONTEXT*>(&child.context_);
     return TSS2_RC_SUCCESS;
@@ -82,8 +86,9 @@ void FakeChild::unload(TSS2_TCTI_CONTEXT** context) {
     FakeChild& child = of(*context);
     EXPECT_TRUE(child.open_) << "closed twice";
     child.open_ = false;
-    child.pending_ = false;
+    child.pending_ = child.forgotten_ = false;
     child.running_.clear();
+    child.setReadable(false);
     ++child.closes;
     *context = nullptr;
 }
@@ -110,6 +115,12 @@ TSS2_RC FakeChild::transmit(TSS2_TCTI_CONTEXT* context, size_t size, const uint8
     FakeChild& child = of(context);
     const Inside inside(child);
     const Packet command(Bytes(bytes, bytes + size));
+    if (child.forgotten_) {  // and it is owed all the same
+        child.commands.push_back(command);
+        child.forgotten_ = false;
+        child.pending_ = true;
+        return TSS2_RC_SUCCESS;
+    }
     if (child.pending_) {
         ADD_FAILURE() << "a second command: " << command;
         return TSS2_TCTI_RC_BAD_SEQUENCE;
@@ -121,6 +132,7 @@ TSS2_RC FakeChild::transmit(TSS2_TCTI_CONTEXT* context, size_t size, const uint8
         << "at locality " << int{child.locality_} << ": " << command;
     const TSS2_RC rc = step.transmitCode;
     child.pending_ = rc == TSS2_RC_SUCCESS;
+    child.setReadable(child.pending_ && !step.slow);
     if (!child.pending_) child.running_.clear();
     return rc;
 }
@@ -133,6 +145,7 @@ TSS2_RC FakeChild::receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* re
     child.timeouts.push_back(timeout);
     EXPECT_NE(response, nullptr) << "a size query";
     EXPECT_EQ(*size, kMaxResponse);
+    if (child.forgotten_) return TSS2_TCTI_RC_BAD_SEQUENCE;
     if (!child.pending_) {
         ADD_FAILURE() << "there is no response to receive";
         return TSS2_TCTI_RC_BAD_SEQUENCE;
@@ -151,6 +164,7 @@ TSS2_RC FakeChild::give(size_t* size, uint8_t* response) {
     const Step step = std::move(running_.front());
     running_.clear();
     pending_ = false;
+    setReadable(false);
     if (step.receiveCode != TSS2_RC_SUCCESS) return step.receiveCode;
     const Bytes& bytes = step.response;
     std::copy_n(bytes.data(), std::min(bytes.size(), *size), response);
@@ -162,13 +176,49 @@ TSS2_RC FakeChild::cancel(TSS2_TCTI_CONTEXT* context) {
     FakeChild& child = of(context);
     const Inside inside(child);
     ++child.cancels;
+    if (const auto action = child.whileCanceling) action();
+    if (child.forgetsOnCancel && child.cancelCode == TSS2_RC_SUCCESS) {
+        child.forgotten_ = child.pending_;
+        child.pending_ = false;
+    }
     return child.cancelCode;
+}
+
+// ---- The poll handle
+
+void FakeChild::tell() { handle_ = eventfd(0, EFD_NONBLOCK); }
+
+void FakeChild::setReadable(bool readable) {
+    if (handle_ < 0) return;
+    eventfd_t value = 0;
+    if (readable)
+        eventfd_write(handle_, 1);
+    else
+        eventfd_read(handle_, &value);
+}
+
+void FakeChild::makeReady() {
+    if (handle_ < 0)
+        running_.front().tryAgainLeft = 0;
+    else
+        setReadable(true);
+}
+
+TSS2_RC FakeChild::getPollHandles(TSS2_TCTI_CONTEXT* context, TSS2_TCTI_POLL_HANDLE* handles,
+                                  size_t* count) {
+    FakeChild& child = of(context);
+    const Inside inside(child);
+    if (child.handle_ < 0) return TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    if (handles != nullptr) handles[0] = {child.handle_, POLLIN | POLLOUT, 0};
+    *count = 1;
+    return TSS2_RC_SUCCESS;
 }
 
 TSS2_RC FakeChild::setLocality(TSS2_TCTI_CONTEXT* context, uint8_t locality) {
     FakeChild& child = of(context);
     const Inside inside(child);
     EXPECT_FALSE(child.pending_) << "a locality in the middle of a command";
+    if (const auto action = child.whileSettingLocality) action();
     child.localities.push_back(locality);
     if (child.localityCode == TSS2_RC_SUCCESS) child.locality_ = locality;
     return child.localityCode;

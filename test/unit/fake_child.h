@@ -35,6 +35,8 @@ class FakeChild {
         Step& tryAgain(unsigned times) { return set(tryAgainLeft, times); }
         Step& transmitFails(TSS2_RC rc) { return set(transmitCode, rc); }
         Step& receiveFails(TSS2_RC rc) { return set(receiveCode, rc); }
+        /// Of a child that tells: there is no response before makeReady().
+        Step& isSlow() { return set(slow, true); }
         /// Called while the command is being transmitted.
         Step& whileTransmitting(std::function<void()> action) { return set(onTransmit, action); }
         /// Called while the response is being waited for, each time.
@@ -50,6 +52,7 @@ class FakeChild {
         std::function<void()> onTransmit;
         std::function<void()> onReceive;
         int locality = -1;  // -1: any
+        bool slow = false;
 
       private:
         template <class T>
@@ -75,8 +78,15 @@ class FakeChild {
     /// about closing.
     void acceptFlushes();
 
-    /// The response to the command under way is there, however often it was to be tried again.
-    void makeReady() { running_.front().tryAgainLeft = 0; }
+    /// The response to the command under way is there, however often it was to be tried again. A
+    /// child that tells tells it. Any thread may call it.
+    void makeReady();
+
+    /// From now on it has a poll handle, as the device TCTI has: readable when a response is there,
+    /// which is at once unless the step says isSlow().
+    void tell();
+    /// What it gives as its poll handle.
+    int pollHandle() const { return handle_; }
 
     /// True when everything that was expected has come. Otherwise the end of the test fails.
     bool done() const { return steps_.empty() && !pending_; }
@@ -85,6 +95,15 @@ class FakeChild {
     TSS2_RC openCode = TSS2_RC_SUCCESS;
     TSS2_RC localityCode = TSS2_RC_SUCCESS;
     TSS2_RC cancelCode = TSS2_RC_SUCCESS;
+
+    /// After a cancel it believes that no response is owed any more, as the mssim TCTI does: it
+    /// comes after the next command.
+    bool forgetsOnCancel = false;
+
+    /// Called while it is asked to cancel.
+    std::function<void()> whileCanceling;
+    /// Called while it is asked for a locality.
+    std::function<void()> whileSettingLocality;
 
     /// Called while the loader opens it.
     std::function<void()> whileOpening;
@@ -114,10 +133,13 @@ class FakeChild {
     static TSS2_RC receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* response,
                            int32_t timeout);
     static TSS2_RC cancel(TSS2_TCTI_CONTEXT* context);
+    static TSS2_RC getPollHandles(TSS2_TCTI_CONTEXT* context, TSS2_TCTI_POLL_HANDLE* handles,
+                                  size_t* count);
     static TSS2_RC setLocality(TSS2_TCTI_CONTEXT* context, uint8_t locality);
     static void finalize(TSS2_TCTI_CONTEXT*) {}
 
     void take(const Packet& command);
+    void setReadable(bool readable);
     TSS2_RC give(size_t* size, uint8_t* response);
 
     const std::string nameAndConf_;
@@ -127,6 +149,8 @@ class FakeChild {
     std::function<Packet(const Packet&)> server_;
     bool open_ = false;
     bool pending_ = false;
+    bool forgotten_ = false;
+    int handle_ = -1;
     uint8_t locality_ = 0;
     std::atomic<int> inside_ = 0;
 };

@@ -115,6 +115,7 @@ TSS2_RC ModelTpm::receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* res
     const Inside here;
     ModelTpm& tpm = of(context);
     EXPECT_TRUE(tpm.pending_) << "there is no response to receive";
+    if (tpm.notYet && tpm.notYet(tpm.log_.back())) return TSS2_TCTI_RC_TRY_AGAIN;
     tpm.pending_ = false;
     if (tpm.receiveCode_ != TSS2_RC_SUCCESS) return tpm.receiveCode_;
     std::copy(tpm.response_.begin(), tpm.response_.end(), response);

@@ -52,6 +52,8 @@ class ModelTpm {
 
     /// Asked for each command.
     std::function<Fate(const Packet&)> fate;
+    /// Asked for each receive with the command: true if its response is not there yet.
+    std::function<bool(const Packet&)> notYet;
     /// Called while a command is being transmitted.
     std::function<void()> whileTransmitting;
 

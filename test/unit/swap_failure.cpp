@@ -314,24 +314,23 @@ TEST_F(Told, WhatIsNotTheClientsFaultHasTheLayersMark) {
     EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
 }
 
-TEST_F(Told, ACanceledMoveCancelsTheCommand) {
+/// At every point of a swap: the move that is under way is finished, none follows it, and the
+/// command is not sent.
+TEST_F(Told, ACancelDuringASwapLeavesNothingHalfDone) {
     for (const TPM2_CC code : {TPM2_CC_ContextSave, TPM2_CC_FlushContext, TPM2_CC_ContextLoad}) {
         build({.objects = 1, .sessions = 1});
         object(a(), "one"), object(a(), "two");
         const TPM2_HANDLE one = session(a()), two = session(b());
         for (const Packet& each : {readPublic(kObject0), policyGetDigest(one)}) {
             if (code == TPM2_CC_FlushContext && each == policyGetDigest(one)) continue;
-            bool canceled = false;
-            tpm().fate = [&](const Packet& packet) {
-                if (canceled || wire::get32(&packet.all()[6]) != code) return Fate{};
-                canceled = true;
-                return Fate{.code = TPM2_RC_CANCELED};
-            };
+            tpm().takeSent();
+            tpm().notYet = [&](const Packet& sent) { return wire::get32(&sent.all()[6]) == code; };
             a().start(each);
+            EXPECT_FALSE(a().space.wait(kNone));
             EXPECT_EQ(a().space.cancel(), TSS2_RC_SUCCESS);
+            tpm().notYet = nullptr;
             EXPECT_EQ(a().finish(), response(0x909));
-            EXPECT_TRUE(canceled);
-            tpm().fate = nullptr;
+            for (const Packet& sent : tpm().takeSent()) EXPECT_TRUE(isMove(sent)) << sent;
             EXPECT_EQ(codeOf(a().send(each)), TPM2_RC_SUCCESS);
         }
         EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));

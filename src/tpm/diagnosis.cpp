@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Looking at what is behind a child TCTI that does not open; see diagnosis.h.
+#include "tpm/diagnosis.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <tss2/tss2_tcti.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string_view>
+
+#include "tpm/descriptor.h"
+
+namespace spaces::tpm {
+namespace {
+
+constexpr std::string_view kPcap = "pcap:";
+
+struct CloseDirectory {
+    void operator()(DIR* directory) const { closedir(directory); }
+};
+using Directory = std::unique_ptr<DIR, CloseDirectory>;
+
+bool isNumber(const char* text) { return *text != '\0' && text[strspn(text, "0123456789")] == 0; }
+
+std::string readLink(const std::string& path) {
+    std::array<char, 256> target{};
+    const ssize_t size = readlink(path.c_str(), target.data(), target.size());
+    return size > 0 ? std::string(target.data(), static_cast<size_t>(size)) : std::string();
+}
+
+bool holds(const std::string& process, const std::string& device) {
+    const std::string folder = process + "/fd/";
+    const Directory descriptors(opendir(folder.c_str()));
+    if (!descriptors) return false;
+    while (const dirent* entry = readdir(descriptors.get()))
+        if (isNumber(entry->d_name) && readLink(folder + entry->d_name) == device) return true;
+    return false;
+}
+
+std::string nameOf(const std::string& process) {
+    const Descriptor file(open((process + "/comm").c_str(), O_RDONLY | O_CLOEXEC));
+    std::array<char, 32> name{};
+    const ssize_t size = file.isOpen() ? read(file.number(), name.data(), name.size()) : 0;
+    return size > 1 ? std::string(name.data(), static_cast<size_t>(size) - 1) : "a process";
+}
+
+/// Of the processes that this one may look into, those that have the device open.
+std::string holdersOf(const std::string& device) {
+    std::string holders;
+    const Directory processes(opendir("/proc"));
+    if (!processes) return holders;
+    while (const dirent* entry = readdir(processes.get())) {
+        const std::string process = std::string("/proc/") + entry->d_name;
+        if (!isNumber(entry->d_name) || !holds(process, device)) continue;
+        if (!holders.empty()) holders += ", ";
+        holders += nameOf(process) + " (process " + entry->d_name + ")";
+    }
+    return holders;
+}
+
+/// The device that the device TCTI opens; empty for another child.
+std::string deviceOf(std::string_view child) {
+    const std::string_view name = child.substr(0, child.find(':'));
+    if (name != "device" && name.find("tcti-device") == std::string_view::npos) return {};
+    if (name.size() + 1 < child.size()) return std::string(child.substr(name.size() + 1));
+    return access("/dev/tpmrm0", F_OK) == 0 ? "/dev/tpmrm0" : "/dev/tpm0";
+}
+
+Diagnosis diagnoseBusy(const std::string& device) {
+    const std::string holders = holdersOf(device);
+    return {true,
+            device + " is held by " + (holders.empty() ? "another process" : holders) +
+                ": end it, wait for it with the option wait=SECONDS, or use /dev/tpmrm0, "
+                "which several processes can share",
+            device};
+}
+
+Diagnosis diagnoseDevice(const std::string& device) {
+    const Descriptor file(open(device.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    // It may have been let go a moment ago.
+    if (file.isOpen())
+        return {true, device + " can be opened, but does not answer as a TPM 2.0", {}};
+    switch (errno) {
+        case EBUSY:
+            return diagnoseBusy(device);
+        case EACCES:
+        case EPERM:
+            return {false,
+                    "no permission for " + device +
+                        ": run as a user in the group of the device, which is mostly tss",
+                    {}};
+        case ENOENT:
+        case ENODEV:
+        case ENXIO:
+            return {false,
+                    "there is no " + device +
+                        ": is a TPM enabled in the firmware, and its driver loaded?",
+                    {}};
+        default:
+            return {false, device + ": " + strerrordesc_np(errno), {}};
+    }
+}
+
+Diagnosis diagnoseChild(std::string_view inner, TSS2_RC rc) {
+    while (inner.starts_with(kPcap)) inner.remove_prefix(kPcap.size());
+    const std::string name(inner.substr(0, inner.find(':')));
+    if (rc == TSS2_TCTI_RC_NOT_SUPPORTED)
+        return {false,
+                "there is no library for the TCTI '" + name + "': install libtss2-tcti-" + name +
+                    "0, or correct the name",
+                {}};
+    if (rc == TSS2_TCTI_RC_BAD_VALUE)
+        return {false,
+                "the TCTI '" + name + "' does not accept its configuration '" +
+                    std::string(inner.substr(std::min(inner.size(), name.size() + 1))) + "'",
+                {}};
+    if (const std::string device = deviceOf(inner); !device.empty()) return diagnoseDevice(device);
+    return {true,
+            "the TPM behind the TCTI '" + name +
+                "' does not answer: is it started, and served at this address?",
+            {}};
+}
+
+}  // namespace
+
+Diagnosis diagnose(const std::string& child, TSS2_RC rc) noexcept try {
+    return diagnoseChild(child, rc);
+} catch (const std::bad_alloc&) {
+    return {};
+}
+
+bool isFree(const std::string& device) {
+    return Descriptor(open(device.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)).isOpen();
+}
+
+}  // namespace spaces::tpm
