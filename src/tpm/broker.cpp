@@ -185,8 +185,9 @@ void Broker::trySending(Lock& lock) {
     }
     if (busySince_) return;  // it is tried again
     // A child that does not have the locality is as well as before.
-    if (rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE) return fail(rc);
-    breakConnection(lock, rc);
+    const bool refused = rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE;
+    if (child_.isOpen() && !refused) return breakConnection(lock, rc);
+    fail(rc);
 }
 
 /// Makes the child ready for the running user's command.
@@ -208,7 +209,11 @@ TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
     lock.unlock();
     const TSS2_RC rc = child_.setLocality(locality);
     lock.lock();
-    if (rc == TSS2_RC_SUCCESS) locality_ = locality;
+    if (rc == TSS2_RC_SUCCESS)
+        locality_ = locality;
+    else
+        LOG_ERROR("The child TCTI '%s' refuses locality %u: 0x%x", child_.nameAndConf().c_str(),
+                  unsigned{locality}, rc);
     return rc;
 }
 
@@ -328,6 +333,8 @@ void Broker::closeChild(Lock& lock) {
 
 /// The child failed in the middle of an exchange: what state it is in cannot be known.
 void Broker::breakConnection(Lock& lock, TSS2_RC rc) {
+    LOG_ERROR("The child TCTI '%s' failed (0x%x): the next command opens it again",
+              child_.nameAndConf().c_str(), rc);
     closeChild(lock);
     // A resource manager flushes what came through a connection when the connection closes.
     if (isResourceManager_) ++epoch_;
@@ -335,7 +342,6 @@ void Broker::breakConnection(Lock& lock, TSS2_RC rc) {
 }
 
 void Broker::fail(TSS2_RC rc) {
-    LOG_ERROR("The child TCTI '%s' failed: 0x%x", child_.nameAndConf().c_str(), rc);
     running_->user.failed(rc);
     endTurn();
 }
