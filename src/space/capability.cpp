@@ -9,9 +9,7 @@
 namespace spaces::space {
 namespace {
 
-constexpr size_t kQuerySize = 12;  // capability, property, count
-// The answer's parameters: moreData (1), capability (4), count (4), then the entries.
-constexpr size_t kEntriesAt = wire::kHeaderSize + 9;
+constexpr size_t kEntriesAt = wire::kCapabilityEntriesAt;
 constexpr uint32_t kMaxHandlesListed = 254;  // (MAX_CAP_BUFFER 1024 - 8) / 4
 
 /// A page of a list of handles, written where the TPM's own was.
@@ -64,14 +62,11 @@ void listSessions(Page& page, TPM2_HANDLE from, bool saved, const Holding& holdi
 
 /// A saved session that the TPM's own list passes over has gone without our knowing; or a layer
 /// below has it loaded to renew its context.
-void forgetUnlisted(TPM2_HANDLE from, wire::Bytes answer, const Holding& holding,
+void forgetUnlisted(TPM2_HANDLE from, const wire::CapabilityList& list, const Holding& holding,
                     Ownership& ownership, const tpm::Tpm& tpm) {
-    const bool more = answer[wire::kHeaderSize] != 0;
-    const size_t listed = (answer.size() - kEntriesAt) / wire::kHandleSize;
-    const auto indexAt = [&](size_t i) {
-        return wire::indexOf(wire::get32(&answer[kEntriesAt + i * wire::kHandleSize]));
-    };
-    const uint32_t end = more ? (listed == 0 ? 0 : indexAt(listed - 1)) : wire::kIndexMask;
+    const size_t listed = list.count();
+    const auto indexAt = [&](size_t i) { return wire::indexOf(list.entry(i)); };
+    const uint32_t end = list.more() ? (listed == 0 ? 0 : indexAt(listed - 1)) : wire::kIndexMask;
     for (size_t i = ownership.sessions().size(); i-- > 0;) {
         const Session& session = ownership.sessions()[i];
         const uint32_t index = wire::indexOf(session.handle);
@@ -83,10 +78,11 @@ void forgetUnlisted(TPM2_HANDLE from, wire::Bytes answer, const Holding& holding
     }
 }
 
-size_t rewriteHandles(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
+size_t rewriteHandles(const wire::CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
                       const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm) {
     if (wire::typeOf(query.property) == TPM2_ACTIVE_SESSION_FIRST)
-        forgetUnlisted(query.property, buffer.first(size), holding, ownership, tpm);
+        forgetUnlisted(query.property, wire::CapabilityList(buffer.first(size)), holding, ownership,
+                       tpm);
     Page page(buffer, query.count);
     switch (wire::typeOf(query.property)) {
         case TPM2_TRANSIENT_FIRST:
@@ -146,13 +142,9 @@ void rewriteProperties(wire::MutableBytes answer, const Holding& holding, Owners
 
 }  // namespace
 
-CapabilityQuery readCapabilityQuery(wire::Bytes parameters) {
-    if (parameters.size() < kQuerySize) return {};
-    return {wire::get32(&parameters[0]), wire::get32(&parameters[4]), wire::get32(&parameters[8])};
-}
-
-size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm) {
+size_t rewriteCapability(const wire::CapabilityQuery& query, wire::ResponseBuffer buffer,
+                         size_t size, const Holding& holding, Ownership& ownership,
+                         const tpm::Tpm& tpm) {
     if (size < kEntriesAt) return size;
     if (query.capability == TPM2_CAP_HANDLES)
         return rewriteHandles(query, buffer, size, holding, ownership, tpm);

@@ -8,25 +8,16 @@
 #include "space/holding.h"
 #include "space/ownership.h"
 #include "tpm/tpm.h"
-#include "wire/command.h"
+#include "wire/capability.h"
 #include "wire/response.h"
 
 namespace spaces::space {
 
-/// What a client asked for.
-struct CapabilityQuery {
-    TPM2_CAP capability = 0;
-    uint32_t property = 0;
-    uint32_t count = 0;
-};
-
-/// The query in GetCapability's parameters; all zero where they are cut.
-CapabilityQuery readCapabilityQuery(wire::Bytes parameters);
-
 /// Rewrites the successful answer of `size` octets in `buffer`; returns its new size. Learns from
 /// it how many slots the TPM has, and which sessions that the client saved are gone. What is
 /// available is what the TPM says, unless `tpm` makes room for more.
-size_t rewriteCapability(const CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
-                         const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm);
+size_t rewriteCapability(const wire::CapabilityQuery& query, wire::ResponseBuffer buffer,
+                         size_t size, const Holding& holding, Ownership& ownership,
+                         const tpm::Tpm& tpm);
 
 }  // namespace spaces::space

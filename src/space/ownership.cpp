@@ -28,6 +28,10 @@ std::vector<Ownership::Entry>::iterator Ownership::lowerObject(TPM2_HANDLE physi
         [](const Entry& entry, TPM2_HANDLE handle) { return entry.physical < handle; });
 }
 
+std::vector<Ownership::Entry>::const_iterator Ownership::lowerObject(TPM2_HANDLE physical) const {
+    return const_cast<Ownership*>(this)->lowerObject(physical);
+}
+
 std::vector<Session>::iterator Ownership::lowerSession(TPM2_HANDLE handle) {
     return std::lower_bound(sessions_.begin(), sessions_.end(), wire::indexOf(handle), kByIndex);
 }
@@ -108,6 +112,24 @@ void Ownership::removeObjectsIf(Condition condition) {
         entry.owner->remove(entry.handle);
         return true;
     });
+}
+
+size_t Ownership::countLoadedSessions() const {
+    return static_cast<size_t>(std::count_if(sessions_.begin(), sessions_.end(),
+                                             [](const Session& each) { return !each.saved; }));
+}
+
+bool Ownership::isOurs(TPM2_HANDLE physical) const {
+    if (!wire::isSession(physical)) {
+        const auto at = lowerObject(physical);
+        return at != objects_.end() && at->physical == physical;
+    }
+    const auto at = lowerSession(physical);
+    return at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(physical);
+}
+
+void Ownership::traceSlots() const {
+    if (trace_ != nullptr) trace_->setSlots(countObjects(), countLoadedSessions());
 }
 
 void Ownership::forget(Holding& owner) {

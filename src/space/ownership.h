@@ -17,7 +17,9 @@
 #include <optional>
 #include <vector>
 
+#include "log/trace.h"
 #include "space/holding.h"
+#include "tpm/leftovers.h"
 #include "wire/command_table.h"
 #include "wire/response.h"
 
@@ -32,6 +34,11 @@ struct Session {
 
 class Ownership {
   public:
+    /// `trace`, if there is one, outlives it.
+    explicit Ownership(tpm::Leftovers::Policy policy = tpm::Leftovers::Policy::Keep,
+                       log::Trace* trace = nullptr)
+        : leftovers(policy), trace_(trace) {}
+
     // Objects.
 
     /// Makes sure that the next adoptObject() needs no memory. May throw std::bad_alloc.
@@ -54,6 +61,16 @@ class Ownership {
     /// All sessions of all spaces, by index.
     const std::vector<Session>& sessions() const { return sessions_; }
     size_t countSessions(const Holding& owner, bool withSaved) const;
+
+    // What is in the TPM.
+
+    size_t countObjects() const { return objects_.size(); }
+    size_t countLoadedSessions() const;
+    /// A physical object, or a loaded session.
+    bool isOurs(TPM2_HANDLE physical) const;
+    void traceSlots() const;
+    /// What is not ours; for the space whose turn it is.
+    tpm::Leftovers leftovers;
 
     // What happens to everyone.
 
@@ -107,11 +124,13 @@ class Ownership {
     };
 
     std::vector<Entry>::iterator lowerObject(TPM2_HANDLE physical);
+    std::vector<Entry>::const_iterator lowerObject(TPM2_HANDLE physical) const;
     std::vector<Session>::iterator lowerSession(TPM2_HANDLE handle);
     std::vector<Session>::const_iterator lowerSession(TPM2_HANDLE handle) const;
     template <class Condition>
     void removeObjectsIf(Condition condition);
 
+    log::Trace* const trace_;
     std::vector<Entry> objects_;     // by physical handle
     std::vector<Session> sessions_;  // by index
     std::vector<Learned> learned_;

@@ -26,6 +26,19 @@ TPM2_RC ownCode(TSS2_RC rc) {
 
 }  // namespace
 
+tpm::Purpose Space::purposeOf(Phase phase) {
+    switch (phase) {
+        case Phase::Command:
+            return tpm::Purpose::Client;
+        case Phase::Presence:
+            return tpm::Purpose::Presence;
+        case Phase::Closing:
+            return tpm::Purpose::Flush;
+        default:
+            return tpm::Purpose::Question;
+    }
+}
+
 Space::Space(tpm::Tpm& tpm, Ownership& ownership)
     : tpm_(tpm), ownership_(ownership), channel_(tpm.open(*this)) {}
 
@@ -70,6 +83,12 @@ tpm::Exchange Space::begin() {
 
 tpm::Exchange Space::answered(size_t size) {
     noteNotStarted();
+    const tpm::Exchange next = phaseAnswered(size);
+    if (!tpm_.makesRoom()) ownership_.traceSlots();
+    return next;
+}
+
+tpm::Exchange Space::phaseAnswered(size_t size) {
     switch (phase_) {
         case Phase::Command:
             return commandAnswered(size);
@@ -81,6 +100,8 @@ tpm::Exchange Space::answered(size_t size) {
             return codeHandlesAnswered(size);
         case Phase::Presence:
             return presenceAnswered();
+        case Phase::Leftovers:
+            return leftoversAnswered(size);
         case Phase::Closing:
             return flushAnswered();
     }
@@ -90,7 +111,8 @@ tpm::Exchange Space::answered(size_t size) {
 /// Not started: everything that was loaded is lost, whoever learns it. Startup itself says so of a
 /// TPM that runs.
 void Space::noteNotStarted() {
-    const bool unseen = phase_ == Phase::Presence || phase_ == Phase::Closing;
+    const bool unseen =
+        phase_ == Phase::Presence || phase_ == Phase::Leftovers || phase_ == Phase::Closing;
     wire::Response response({unseen ? ownership_.scratch() : response_.data(), wire::kHeaderSize});
     const bool startup = phase_ == Phase::Command && command().code() == TPM2_CC_Startup;
     if (response.code() == TPM2_RC_INITIALIZE && !startup) ownership_.tpmRestarted(false);
@@ -112,7 +134,7 @@ bool Space::cancels() { return phase_ != Phase::Presence && phase_ != Phase::Clo
 tpm::Exchange Space::exchange(Phase phase, wire::MutableBytes bytes, uint8_t* response,
                               const wire::CommandAttributes& attributes) {
     phase_ = phase;
-    return {bytes, response, attributes};
+    return {bytes, response, attributes, 0, purposeOf(phase)};
 }
 
 tpm::Exchange Space::sendCommand() {
@@ -132,6 +154,7 @@ tpm::Exchange Space::answer(TPM2_RC code) {
 
 tpm::Exchange Space::beginCommand() {
     plan_ = Plan{};
+    ownership_.leftovers.forgetLook();
     if (!command().hasCommandTag()) {
         // The TPM reads nothing but the tag, and refuses: what else is there need not reach it.
         // A resource manager would look for the handles of the code, so it gets one without.
@@ -162,7 +185,7 @@ tpm::Exchange Space::prepare(const wire::CommandAttributes& attributes) {
         plan_.hierarchy = hierarchyOfNew(command(), attributes.handles, holding_);
     }
     if (command().code() == TPM2_CC_GetCapability && !command().hasSessions())
-        plan_.query = readCapabilityQuery(command().parameters(0));
+        plan_.query = wire::readCapabilityQuery(command().parameters(0));
 
     size_t absent = 0;
     Claim why = Claim::Absent;
@@ -315,26 +338,19 @@ tpm::Exchange Space::codeExistsAnswered() {
 }
 
 tpm::Exchange Space::askForHandles() {
-    // Part 3, 30.2: TPM_CAP_COMMANDS, one entry from this code on.
-    uint8_t* query = ownership_.scratch();
-    constexpr size_t kSize = wire::kHeaderSize + 12;
-    wire::putHeader(query, TPM2_ST_NO_SESSIONS, kSize, TPM2_CC_GetCapability);
-    wire::put32(query + 10, TPM2_CAP_COMMANDS);
-    wire::put32(query + 14, command().code());
-    wire::put32(query + 18, 1);
-    return exchange(Phase::CodeHandles, {query, kSize}, response_.data());
+    const wire::MutableBytes query =
+        wire::putCapabilityQuery(ownership_.scratch(), {TPM2_CAP_COMMANDS, command().code(), 1});
+    return exchange(Phase::CodeHandles, query, response_.data());
 }
 
 tpm::Exchange Space::codeHandlesAnswered(size_t size) {
     wire::Response response({response_.data(), size});
     if (!response.succeeded()) return answer(response.code());
-    // moreData (1), capability (4), count (4), one TPMA_CC (4)
-    const wire::Bytes parameters = response.parameters();
+    const wire::CapabilityList list({response_.data(), size});
     constexpr uint32_t kCodeMask = TPMA_CC_COMMANDINDEX_MASK | TPMA_CC_V;
-    if (parameters.size() < 13 ||
-        (wire::get32(&parameters[9]) & kCodeMask) != (command().code() & kCodeMask))
+    if (list.count() == 0 || (list.entry(0) & kCodeMask) != (command().code() & kCodeMask))
         return answer(TPM2_RC_COMMAND_CODE);
-    const auto attributes = wire::attributesFrom(wire::get32(&parameters[9]));
+    const auto attributes = wire::attributesFrom(list.entry(0));
     try {
         ownership_.learn(command().code(), attributes);
     } catch (const std::bad_alloc&) {
@@ -360,10 +376,30 @@ tpm::Exchange Space::commandAnswered(size_t size) {
         succeeded(size);
     } else if (code == plan_.poisonAnswer && plan_.poisonMeaning != 0) {
         answer(plan_.poisonMeaning);
+    } else if (isWorthLooking(code)) {
+        phase_ = Phase::Leftovers;
+        return ownership_.leftovers.begin(ownership_.scratch());
     } else {
         refused(code);
     }
     return nextSuspect();
+}
+
+/// Something that is not ours may have taken the slot that the command needs. Where there is
+/// swapping, that looks for itself, and a resource manager shows us nothing else.
+bool Space::isWorthLooking(TPM2_RC code) {
+    if (tpm_.makesRoom() || tpm_.isResourceManager()) return false;
+    const size_t ours = code == TPM2_RC_OBJECT_MEMORY ? ownership_.countObjects()
+                                                      : ownership_.countLoadedSessions();
+    return ownership_.leftovers.areWorthALook(code, ours);
+}
+
+/// The client's command is as it was sent, and so is the refusal that it got.
+tpm::Exchange Space::leftoversAnswered(size_t size) {
+    const auto isOurs = [this](TPM2_HANDLE physical) { return ownership_.isOurs(physical); };
+    const tpm::Exchange next = ownership_.leftovers.answered(size, isOurs);
+    if (!next.nothing()) return next;
+    return ownership_.leftovers.madeRoom() ? sendCommand() : tpm::Exchange::none();
 }
 
 /// The TPM refused: nothing has changed, but it may tell of what had gone before.

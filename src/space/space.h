@@ -17,8 +17,9 @@
 //
 // Always holds:
 // - Commands that are not the client's own are FlushContext when the space closes, probes when a
-//   handle is not the space's or an unexplained loss has been met, and one GetCapability for a
-//   command code that exists but is not in the table.
+//   handle is not the space's or an unexplained loss has been met, one GetCapability for a command
+//   code that exists but is not in the table, and where the user wants it a look at what has left
+//   no slot for a command.
 // - State changes on a successful response only; a handle the TPM says is gone is forgotten.
 // - The client's command is kept with its rewritten handles until the response is there.
 #pragma once
@@ -100,8 +101,11 @@ class Space final : public tpm::User {
         CodeExists,   // a probe of its code, before it
         CodeHandles,  // a question for its code's attributes, before it
         Presence,     // a probe of something suspect, after it
+        Leftovers,    // a look at what occupies the TPM, after it was refused for that
         Closing,      // FlushContext of something left
     };
+
+    static tpm::Purpose purposeOf(Phase phase);
 
     /// What the response to the client's command will mean.
     struct Plan {
@@ -112,7 +116,7 @@ class Space final : public tpm::User {
         std::array<bool, wire::kMaxAuthorizations> ending{};           // continueSession is clear
         TPM2_HANDLE flushed = 0;    // own, FlushContext's parameter
         TPM2_HANDLE hierarchy = 0;  // of the object to be made
-        CapabilityQuery query;
+        wire::CapabilityQuery query;
         size_t absent = 0;          // position that a handle probe is for
         TPM2_RC verdict = 0;        // the code of that position alone
         TPM2_RC poisonAnswer = 0;   // the TPM's code for a number that no TPM gives out,
@@ -139,11 +143,14 @@ class Space final : public tpm::User {
     void guardSessions();
 
     // After a response.
+    tpm::Exchange phaseAnswered(size_t size);
     tpm::Exchange commandAnswered(size_t size);
     tpm::Exchange handlesAnswered();
     tpm::Exchange codeExistsAnswered();
     tpm::Exchange codeHandlesAnswered(size_t size);
     tpm::Exchange presenceAnswered();
+    bool isWorthLooking(TPM2_RC code);
+    tpm::Exchange leftoversAnswered(size_t size);
     tpm::Exchange flushAnswered();
 
     void noteNotStarted();

@@ -105,6 +105,12 @@ void Contents::becomeAbsent(TPM2_HANDLE given) {
     std::erase(residents_, given);
 }
 
+bool Contents::isOurs(TPM2_HANDLE physical) const {
+    if (wire::isSession(physical)) return findSession(physical) != nullptr;
+    return std::any_of(residents_.begin(), residents_.end(),
+                       [&](TPM2_HANDLE given) { return findObject(given)->physical == physical; });
+}
+
 void Contents::removeHierarchy(TPM2_HANDLE hierarchy) {
     if (hierarchy == 0) return;
     for (size_t index = 0; index < objects_.size(); ++index)

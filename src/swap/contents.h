@@ -95,6 +95,9 @@ class Contents {
     void removeObject(TPM2_HANDLE given);
     /// Null for a handle that is none of ours.
     Object* findObject(TPM2_HANDLE given);
+    const Object* findObject(TPM2_HANDLE given) const {
+        return const_cast<Contents*>(this)->findObject(given);
+    }
     static bool isGiven(TPM2_HANDLE handle);
 
     void becomeResident(TPM2_HANDLE given, TPM2_HANDLE physical);
@@ -109,6 +112,9 @@ class Contents {
     void removeAllObjects();
     /// The connection was lost with all that was loaded through it.
     void loseResidents();
+
+    /// True for the physical handle of a resident object, or of a session.
+    bool isOurs(TPM2_HANDLE physical) const;
 
     // Sessions.
 

@@ -8,8 +8,12 @@
 
 namespace spaces::swap {
 
-Swap::Swap(tpm::Tpm& below, const Limits& limits)
-    : below_(below), objectSlots_(limits.objects), sessionSlots_(limits.sessions) {}
+Swap::Swap(tpm::Tpm& below, const Limits& limits, log::Trace* trace)
+    : below_(below),
+      trace_(trace),
+      objectSlots_(limits.objects),
+      sessionSlots_(limits.sessions),
+      leftovers_(limits.leftovers) {}
 
 Swap::~Swap() = default;
 
@@ -26,6 +30,11 @@ void Swap::enterEpoch() {
     if (below_.epoch() == epoch_) return;
     epoch_ = below_.epoch();
     contents_.loseResidents();
+}
+
+void Swap::traceSlots() {
+    if (trace_ != nullptr)
+        trace_->setSlots(contents_.residents().size(), contents_.loadedSessions());
 }
 
 bool Swap::setAside() {

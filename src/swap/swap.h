@@ -13,32 +13,36 @@
 // - Nothing moves unless the command under way needs a slot, but for a renewal that failed half
 //   way: it is finished before anything else.
 // - What the command names stays in the TPM until it is answered.
-// - Only ContextSave, ContextLoad and FlushContext are sent beside the users' commands, and after
-//   a successful Shutdown no ContextSave and no ContextLoad of a session until the next Startup:
-//   they would make an orderly restart impossible.
+// - Only ContextSave, ContextLoad and FlushContext are sent beside the users' commands, and a
+//   question what else is in the TPM where the user wants leftovers flushed; and after a successful
+//   Shutdown no ContextSave and no ContextLoad of a session until the next Startup: they would make
+//   an orderly restart impossible.
 // - A failure costs at most the object or session it is about.
 #pragma once
 
 #include <array>
 #include <memory>
 
+#include "log/trace.h"
 #include "swap/contents.h"
 #include "swap/policy.h"
 #include "swap/slots.h"
+#include "tpm/leftovers.h"
 #include "tpm/tpm.h"
 
 namespace spaces::swap {
 
-/// How many of the TPM's slots to use at most.
+/// How many of the TPM's slots to use at most, and what to do about those that others use.
 struct Limits {
     unsigned objects = Slots::kUnlimited;
     unsigned sessions = Slots::kUnlimited;
+    tpm::Leftovers::Policy leftovers = tpm::Leftovers::Policy::Keep;
 };
 
 class Swap final : public tpm::Tpm {
   public:
-    /// `below` must outlive it.
-    Swap(tpm::Tpm& below, const Limits& limits);
+    /// `below` must outlive it, and so must `trace`, if there is one.
+    Swap(tpm::Tpm& below, const Limits& limits, log::Trace* trace = nullptr);
     ~Swap() override;
 
     std::unique_ptr<tpm::Channel> open(tpm::User& user) override;
@@ -51,6 +55,7 @@ class Swap final : public tpm::Tpm {
     class Turn;
 
     void enterEpoch();
+    void traceSlots();
     /// The TPM was reset or powered down. What was moved out may still be tracked by the TPM after
     /// its next Startup.
     void tpmStopped();
@@ -62,11 +67,13 @@ class Swap final : public tpm::Tpm {
     SavedContext keepForSure(wire::Bytes bytes);
 
     tpm::Tpm& below_;
+    log::Trace* const trace_;
     Contents contents_;
     Policy objectPolicy_;
     Policy sessionPolicy_;
     Slots objectSlots_;
     Slots sessionSlots_;
+    tpm::Leftovers leftovers_;
     bool shutDown_ = false;        // since then, no Startup
     TPM2_HANDLE due_ = 0;          // the session whose renewal is half done, if it still is
     uint64_t newestSequence_ = 0;  // of any session context seen

@@ -54,9 +54,16 @@ tpm::Exchange Swap::Turn::begin() {
 }
 
 tpm::Exchange Swap::Turn::answered(size_t size) {
-    if (step_ == Step::Client) return settle(clientAnswered(size));
+    const tpm::Exchange next = settle(stepAnswered(size));
+    swap_.traceSlots();
+    return next;
+}
+
+tpm::Exchange Swap::Turn::stepAnswered(size_t size) {
+    if (step_ == Step::Client) return clientAnswered(size);
+    if (step_ == Step::Leftovers) return leftoversAnswered(size);
     const TPM2_RC code = wire::Response({swap_.response_.data(), size}).code();
-    return settle(code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code));
+    return code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code);
 }
 
 /// A move is not canceled: what it leaves would be half done. The command itself has not been sent.
@@ -97,12 +104,13 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     renewBelow_ = 0;
     moves_ = busy_ = 0;
     warning_ = TPM2_RC_MEMORY;
+    swap_.leftovers_.forgetLook();
     if (exchange.nothing()) return exchange;
     if (!command().hasCommandTag()) return sendClient();
     if (command().code() == TPM2_CC_FlushContext) return takeFlush();
     if (!reserve()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
     readNames();
-    if (asksForPresence() && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
+    if (command_.purpose == tpm::Purpose::Presence && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
     readNeeds();
     return next();
 }
@@ -134,14 +142,6 @@ void Swap::Turn::readNames() {
         if (wire::isSession(entry.handle))
             sessions_.add({entry.handle, i, true, !entry.continueSession});
     }
-}
-
-/// ContextSave with authorisations announced and none there: it cannot be executed, and asks
-/// whether something can be used.
-bool Swap::Turn::asksForPresence() {
-    constexpr size_t kSize = wire::kHeaderSize + wire::kHandleSize;
-    return command().code() == TPM2_CC_ContextSave && command().hasSessions() &&
-           command().size() == kSize;
 }
 
 /// What the command names first is not in the TPM: as far as we know it would come when called.
@@ -363,7 +363,11 @@ tpm::Exchange Swap::Turn::sendLoad(Step step, TPM2_HANDLE subject, const SavedCo
 
 tpm::Exchange Swap::Turn::sendMove(size_t size) {
     ++moves_;
-    return {{swap_.command_.data(), size}, swap_.response_.data(), {}, 0};
+    tpm::Exchange move;
+    move.command = {swap_.command_.data(), size};
+    move.response = swap_.response_.data();
+    move.purpose = tpm::Purpose::Move;
+    return move;
 }
 
 // ---- Answers to the command ---------------------------------------------------------------------
@@ -380,9 +384,11 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
     if (code == TPM2_RC_OBJECT_MEMORY) {
         swap_.objectSlots_.failed(contents_.residents().size(), objectRoom_);
         if (const auto step = makeObjectRoom()) return *step;
+        if (const auto look = lookForLeftovers(code)) return *look;
     } else if (code == TPM2_RC_SESSION_MEMORY) {
         swap_.sessionSlots_.failed(contents_.loadedSessions(), sessionRoom_);
         if (const auto step = makeSessionRoom()) return *step;
+        if (const auto look = lookForLeftovers(code)) return *look;
     } else if (code == TPM2_RC_CONTEXT_GAP) {
         warning_ = code;
         if (startRenewing()) return next();
@@ -535,6 +541,24 @@ tpm::Exchange Swap::Turn::flushStale(size_t size) {
     return pass(size);
 }
 
+/// Nothing of ours can leave, and still a slot is wanted.
+Swap::Turn::MaybeExchange Swap::Turn::lookForLeftovers(TPM2_RC code) {
+    if (swap_.isResourceManager()) return std::nullopt;
+    const size_t ours =
+        code == TPM2_RC_OBJECT_MEMORY ? contents_.residents().size() : contents_.loadedSessions();
+    if (!swap_.leftovers_.areWorthALook(code, ours)) return std::nullopt;
+    warning_ = code;
+    step_ = Step::Leftovers;
+    return swap_.leftovers_.begin(swap_.response_.data());
+}
+
+tpm::Exchange Swap::Turn::leftoversAnswered(size_t size) {
+    const auto isOurs = [this](TPM2_HANDLE physical) { return contents_.isOurs(physical); };
+    const tpm::Exchange next = swap_.leftovers_.answered(size, isOurs);
+    if (!next.nothing()) return next;
+    return swap_.leftovers_.madeRoom() ? this->next() : refuse(warning_);
+}
+
 // ---- Answers to moves ---------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::moved(size_t size) {
@@ -587,6 +611,7 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             contents_.removeSession(moving_);
             return flushStale(answerSize_);
         case Step::Client:
+        case Step::Leftovers:
             break;
     }
     return tpm::Exchange::none();
@@ -654,6 +679,7 @@ tpm::Exchange Swap::Turn::objectMoveRefused(TPM2_RC code) {
         if (code == TPM2_RC_OBJECT_MEMORY) {
             swap_.objectSlots_.failed(contents_.residents().size(), 1);
             if (const auto step = makeObjectRoom()) return *step;
+            if (const auto look = lookForLeftovers(code)) return *look;
         }
         if (!isFormatOne(code)) return refuseInternal(code);
         // The context is void: its hierarchy's secret changed, or the TPM was reset.
@@ -674,6 +700,7 @@ tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
     if (code == TPM2_RC_SESSION_MEMORY && loading) {
         swap_.sessionSlots_.failed(contents_.loadedSessions(), 1);
         if (const auto step = makeSessionRoom()) return *step;
+        if (const auto look = lookForLeftovers(code)) return *look;
     }
     const bool gone = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;
     if (!gone && step_ == Step::RenewSave && renewBelow_ == 0) {

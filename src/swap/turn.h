@@ -46,6 +46,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
         RenewLoad,     // ContextLoad of the oldest session, against the context gap,
         RenewSave,     // and its ContextSave
         FlushSession,  // FlushContext of a session that a restart left in the TPM
+        Leftovers,     // a look at what else is in the TPM, and FlushContext of it
     };
 
     struct Named {
@@ -71,7 +72,6 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     void readNames();
     void readNeeds();
     bool reserve();
-    bool asksForPresence();
     bool isOut();
     wire::Command command() { return wire::Command(command_.command); }
 
@@ -96,6 +96,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange sendMove(size_t size);
 
     // Answers from below.
+    tpm::Exchange stepAnswered(size_t size);
     tpm::Exchange clientAnswered(size_t size);
     tpm::Exchange clientRefused(TPM2_RC code, size_t size);
     void clientSucceeded(wire::Response response);
@@ -105,6 +106,9 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     void noteSaved(wire::Response response);
     void noteByCode(wire::Response response);
     tpm::Exchange flushStale(size_t size);
+
+    MaybeExchange lookForLeftovers(TPM2_RC code);
+    tpm::Exchange leftoversAnswered(size_t size);
 
     tpm::Exchange moved(size_t size);
     tpm::Exchange moveRefused(TPM2_RC code);

@@ -39,9 +39,10 @@ Verdict acceptSlots(std::string_view value, std::optional<uint32_t>& slots) {
     return slots && *slots > 0 ? Verdict::Fine : Verdict::Bad;
 }
 
-Verdict acceptLeftovers(std::string_view value, Conf&) {
-    if (value == "keep") return Verdict::Fine;
-    return value == "flush" ? Verdict::NotHere : Verdict::Bad;
+Verdict acceptLeftovers(std::string_view value, Conf& conf) {
+    using Policy = tpm::Leftovers::Policy;
+    conf.leftovers = value == "flush" ? Policy::Flush : Policy::Keep;
+    return value == "flush" || value == "keep" ? Verdict::Fine : Verdict::Bad;
 }
 
 Verdict acceptWait(std::string_view value, Conf& conf) {
@@ -60,7 +61,10 @@ constexpr Option kOptions[] = {
     {"leftovers", "keep or flush", acceptLeftovers},
     {"wait", "a number of seconds, 0 not to wait", acceptWait},
     {"trace", "a file name",
-     [](std::string_view value, Conf&) { return value.empty() ? Verdict::Bad : Verdict::NotHere; }},
+     [](std::string_view value, Conf& conf) {
+         conf.trace = value;
+         return value.empty() ? Verdict::Bad : Verdict::Fine;
+     }},
 };
 
 #define PRINTABLE(view) static_cast<int>((view).size()), (view).data()
@@ -133,9 +137,10 @@ const char kOptionsHelp[] =
     "[OPTION=VALUE,]...[CHILD[:CHILD-CONF]]: "
     "swap=off|on (more objects and sessions than the TPM has slots; default off), "
     "objects=N, sessions=N (with swap=on: use at most N of the TPM's slots), "
-    "leftovers=keep (of other processes; flush is not in this build), "
+    "leftovers=keep|flush (what no space of this process owns, when no slot is left; default "
+    "keep), "
     "wait=SECONDS (for a TPM that another process holds; default 0), "
-    "trace=FILE (not in this build). "
+    "trace=FILE (of commands and swaps, for chrome://tracing or Perfetto). "
     "No CHILD: device:/dev/tpmrm0, device:/dev/tpm0, swtpm, mssim are tried.";
 
 bool parseConf(const char* text, Conf& conf) {

@@ -9,14 +9,18 @@
 #include <optional>
 #include <string>
 
+#include "tpm/leftovers.h"
+
 namespace spaces::tcti {
 
 struct Conf {
     bool swap = false;
     std::optional<uint32_t> objects;   // slots to use at most
     std::optional<uint32_t> sessions;  // the same
-    std::chrono::seconds wait{};       // for a TPM that another process holds
-    std::string child;                 // NAME or NAME:CONF; empty: the usual places are tried
+    tpm::Leftovers::Policy leftovers = tpm::Leftovers::Policy::Keep;
+    std::chrono::seconds wait{};  // for a TPM that another process holds
+    std::string trace;            // the file to write to; empty: none
+    std::string child;            // NAME or NAME:CONF; empty: the usual places are tried
 };
 
 /// One line for each option: its name, values and meaning.

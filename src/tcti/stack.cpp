@@ -37,8 +37,10 @@ void afterForkInParent() {
 /// The stacks are the parent's; here they can only be destroyed, by the contexts that use them.
 void afterForkInChild() {
     new (&registryMutex) std::recursive_mutex;  // its owner was a thread of the parent
-    for (Stack* stack = registryFirst; stack != nullptr; stack = stack->next)
+    for (Stack* stack = registryFirst; stack != nullptr; stack = stack->next) {
         stack->broker.afterForkInChild();
+        stack->trace.abandon();
+    }
     registryFirst = nullptr;
     ++forks;
 }
@@ -55,12 +57,15 @@ Stack* find(const std::string& child) {
     return nullptr;
 }
 
+/// Null if the trace cannot be written.
 StackUse findOrMake(const std::string& child, const Conf& conf) {
     const std::lock_guard lock(registryMutex);
     watchForks();
     Stack* stack = find(child);
     if (stack == nullptr) {
-        stack = new Stack(child, conf);
+        auto made = std::make_unique<Stack>(child, conf);
+        if (!conf.trace.empty() && !made->trace.open(conf.trace.c_str())) return nullptr;
+        stack = made.release();
         stack->next = registryFirst;
         registryFirst = stack;
     }
@@ -70,6 +75,7 @@ StackUse findOrMake(const std::string& child, const Conf& conf) {
 
 TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
     StackUse found = findOrMake(child, conf);
+    if (!found) return TSS2_TCTI_RC_BAD_VALUE;
     if (conf.swap && !found->swaps) {
         LOG_ERROR("swap=on: contexts of this process use '%s' without; all of them have to ask",
                   child.c_str());
@@ -77,6 +83,8 @@ TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
     }
     if (!conf.swap && found->swaps)
         LOG_INFO("Swapping is on for '%s', as a context opened before asks for", child.c_str());
+    if (!conf.trace.empty() && !found->trace.isOpen())
+        LOG_WARNING("No trace of '%s': a context opened before did not ask for one", child.c_str());
     const TSS2_RC rc = found->broker.connect();
     if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
     return rc;
@@ -85,16 +93,22 @@ TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
 }  // namespace
 
 Stack::Stack(const std::string& child, const Conf& conf)
-    : broker(child, conf.wait), swaps(conf.swap) {
+    : broker(child, conf.wait, traceFor(conf)),
+      ownership(conf.leftovers, traceFor(conf)),
+      swaps(conf.swap) {
 #if SPACES_SWAPPING
     // A child that is a resource manager moves everything resident on every command: as little
     // as can be is the cheapest there.
     const unsigned usual = broker.isResourceManager() ? 1 : swap::Slots::kUnlimited;
     if (swaps)
         swap.emplace(broker,
-                     swap::Limits{conf.objects.value_or(usual), conf.sessions.value_or(usual)});
+                     swap::Limits{conf.objects.value_or(usual), conf.sessions.value_or(usual),
+                                  conf.leftovers},
+                     traceFor(conf));
 #endif
 }
+
+log::Trace* Stack::traceFor(const Conf& conf) { return conf.trace.empty() ? nullptr : &trace; }
 
 tpm::Tpm& Stack::top() {
 #if SPACES_SWAPPING

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "config.h"
+#include "log/trace.h"
 #include "space/ownership.h"
 #include "tcti/conf.h"
 #include "tpm/broker.h"
@@ -26,6 +27,7 @@ struct Stack {
     /// What spaces stand on: the one TPM, or the swapping layer over it.
     tpm::Tpm& top();
 
+    log::Trace trace;
     tpm::Broker broker;
 #if SPACES_SWAPPING
     std::optional<swap::Swap> swap;
@@ -33,6 +35,10 @@ struct Stack {
     space::Ownership ownership;
     const bool swaps;
 
+  private:
+    log::Trace* traceFor(const Conf& conf);
+
+  public:
     // The registry's, under its lock.
     Stack* next = nullptr;
     unsigned users = 0;

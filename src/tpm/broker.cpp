@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "log/log.h"
+#include "wire/command.h"
 
 namespace spaces::tpm {
 namespace {
@@ -93,6 +94,7 @@ class Broker::Place final : public Channel {
     State state = State::Idle;
     Place* next = nullptr;
     uint64_t sent = 0;
+    unsigned row = 0;  // in the trace
 };
 
 /// While it lives, its thread is the one that may use the child.
@@ -110,9 +112,10 @@ class Broker::Driving {
     Broker& broker_;
 };
 
-Broker::Broker(std::string child, std::chrono::seconds patience)
+Broker::Broker(std::string child, std::chrono::seconds patience, log::Trace* trace)
     : isResourceManager_(namesResourceManager(child)),
       patience_(patience),
+      trace_(trace),
       child_(std::move(child)) {}
 
 Broker::~Broker() {
@@ -121,7 +124,11 @@ Broker::~Broker() {
     interruption_.abandon();
 }
 
-std::unique_ptr<Channel> Broker::open(User& user) { return std::make_unique<Place>(*this, user); }
+std::unique_ptr<Channel> Broker::open(User& user) {
+    auto place = std::make_unique<Place>(*this, user);
+    if (trace_ != nullptr) place->row = trace_->addSpace();
+    return place;
+}
 
 template <class Condition>
 bool Broker::sleepUntil(Lock& lock, std::optional<Clock::time_point> deadline,
@@ -198,6 +205,7 @@ TSS2_RC Broker::prepareChild(Lock& lock) {
 
 TSS2_RC Broker::transmit(Lock& lock) {
     ++running_->sent;
+    if (trace_ != nullptr) sentAt_ = Clock::now();
     lock.unlock();
     const TSS2_RC rc = child_.transmit(exchange_.command);
     lock.lock();
@@ -238,6 +246,7 @@ bool Broker::receive(Lock& lock, int32_t timeout) {
         return false;
     }
     if (rc == TSS2_RC_SUCCESS) {
+        if (trace_ != nullptr) addToTrace(size);
         if (child_.isSpent()) closeChild(lock);
         send(lock, running_->user.answered(size));
     } else {
@@ -254,6 +263,15 @@ bool Broker::retry(Lock& lock, const Deadline& deadline) {
     if (Clock::now() < retryAt_) return false;
     trySending(lock);
     return running_ == nullptr || sent_;
+}
+
+void Broker::addToTrace(size_t responseSize) const {
+    constexpr const char* kKinds[] = {"client", "question", "question", "move", "flush"};
+    const wire::Command command(exchange_.command);
+    const wire::Response response({exchange_.response, responseSize});
+    trace_->addSpan(running_->row, wire::nameOf(command.code()),
+                    kKinds[static_cast<size_t>(exchange_.purpose)], sentAt_, Clock::now(),
+                    response.code());
 }
 
 TSS2_RC Broker::cancelInChild(Lock& lock) {

@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 
+#include "log/trace.h"
 #include "tpm/child.h"
 #include "tpm/diagnosis.h"
 #include "tpm/readiness.h"
@@ -32,8 +33,10 @@ namespace spaces::tpm {
 
 class Broker final : public Tpm {
   public:
-    /// `patience`: how long a child that is busy is tried again before that is an error.
-    explicit Broker(std::string child, std::chrono::seconds patience = {});
+    /// `patience`: how long a child that is busy is tried again before that is an error. `trace`,
+    /// if there is one, outlives the broker.
+    explicit Broker(std::string child, std::chrono::seconds patience = {},
+                    log::Trace* trace = nullptr);
     ~Broker() override;
 
     /// Opens the child TCTI, unless it is open. Returns what it says.
@@ -77,6 +80,7 @@ class Broker final : public Tpm {
     void closeChild(Lock& lock);
     TSS2_RC useLocality(Lock& lock, uint8_t locality);
     TSS2_RC cancelInChild(Lock& lock);
+    void addToTrace(size_t responseSize) const;
     void breakConnection(Lock& lock, TSS2_RC rc);
     void fail(TSS2_RC rc);
     void endTurn();
@@ -91,6 +95,7 @@ class Broker final : public Tpm {
 
     const bool isResourceManager_;
     const std::chrono::seconds patience_;
+    log::Trace* const trace_;
     std::mutex mutex_;
     std::condition_variable changed_;
     Child child_;
@@ -102,8 +107,9 @@ class Broker final : public Tpm {
     Place* first_ = nullptr;
     Place* last_ = nullptr;
     Place* running_ = nullptr;
-    Exchange exchange_;  // what the child has now, or is to have
-    bool sent_ = false;  // it has
+    Exchange exchange_;         // what the child has now, or is to have
+    bool sent_ = false;         // it has
+    Clock::time_point sentAt_;  // for the trace
 
     bool tells_ = false;      // the child has poll handles,
     bool watchable_ = false;  // and is neither closed, nor about to open or close

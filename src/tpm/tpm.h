@@ -18,6 +18,15 @@
 
 namespace spaces::tpm {
 
+/// What a command is sent for.
+enum class Purpose : uint8_t {
+    Client,    // the client asked for it
+    Question,  // it cannot change anything
+    Presence,  // a question whether the one thing it names can be used
+    Move,      // for swapping
+    Flush,     // of something left
+};
+
 /// One command for the TPM and the room for its response. Both belong to the user; between here
 /// and the TPM handles may be replaced in place, each by one of the same type.
 struct Exchange {
@@ -25,6 +34,7 @@ struct Exchange {
     uint8_t* response = nullptr;         // wire::kMaxResponseSize octets
     wire::CommandAttributes attributes;  // of the command's code
     TPM2_HANDLE hierarchy = 0;           // of the object that the command makes; 0: not known
+    Purpose purpose = Purpose::Client;
 
     static Exchange none() { return {}; }
     bool nothing() const { return command.empty(); }

@@ -27,6 +27,10 @@ constexpr uint32_t kMaxHandles = 3;
 /// The attributes of a command of the specification; nothing for any other code.
 std::optional<CommandAttributes> findCommand(TPM2_CC code);
 
+/// The command's name in the specification, without TPM2_, for a reader; what to call any other
+/// code.
+const char* nameOf(TPM2_CC code);
+
 /// The attributes that a TPM's own TPMA_CC gives (for commands that the table does not have).
 CommandAttributes attributesFrom(TPMA_CC attributes);
 

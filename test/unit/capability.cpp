@@ -50,7 +50,7 @@ class Capability : public testing::Test {
     }
 
     /// What the client gets for the query when the TPM answers this.
-    Packet rewritten(const space::CapabilityQuery& query, const Packet& answer,
+    Packet rewritten(const wire::CapabilityQuery& query, const Packet& answer,
                      bool makesRoom = false) {
         std::array<uint8_t, wire::kMaxResponseSize> buffer;
         buffer.fill(0xEE);
@@ -70,12 +70,12 @@ class Capability : public testing::Test {
 TEST_F(Capability, QueryIsRead) {
     Bytes parameters;
     for (const uint32_t value : {6u, 0x203u, 5u}) append(parameters, value, 4);
-    const space::CapabilityQuery query = space::readCapabilityQuery(parameters);
+    const wire::CapabilityQuery query = wire::readCapabilityQuery(parameters);
     EXPECT_EQ(query.capability, 6u);
     EXPECT_EQ(query.property, 0x203u);
     EXPECT_EQ(query.count, 5u);
     parameters.pop_back();
-    const space::CapabilityQuery cut = space::readCapabilityQuery(parameters);
+    const wire::CapabilityQuery cut = wire::readCapabilityQuery(parameters);
     EXPECT_EQ(cut.capability + cut.property + cut.count, 0u);
 }
 
@@ -168,7 +168,7 @@ TEST_F(Capability, PropertiesThatCountSessionsAreTheSpacesOwn) {
 }
 
 TEST_F(Capability, WhatIsAvailableIsAsInATpmOfItsOwnWhereRoomIsMade) {
-    const space::CapabilityQuery query = {TPM2_CAP_TPM_PROPERTIES, TPM2_PT_HR_LOADED_AVAIL, 9};
+    const wire::CapabilityQuery query = {TPM2_CAP_TPM_PROPERTIES, TPM2_PT_HR_LOADED_AVAIL, 9};
     const Packet answer =
         propertyList({{TPM2_PT_HR_LOADED_AVAIL, 0}, {TPM2_PT_HR_TRANSIENT_AVAIL, 0}});
     EXPECT_EQ(rewritten(query, answer, true),

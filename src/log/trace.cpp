@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Writing a trace; see trace.h. The file is "[", events with commas between them, "]": each event
+// takes the place of the closing bracket, and brings a new one, in one write.
+#include "log/trace.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include "log/log.h"
+
+namespace spaces::log {
+namespace {
+
+constexpr char kStart[] = "[\n";
+constexpr char kEnd[] = "\n]\n";
+constexpr off_t kEndSize = sizeof kEnd - 1;
+constexpr size_t kMaxEvent = 512;
+
+double microseconds(Trace::Clock::duration time) {
+    return std::chrono::duration<double, std::micro>(time).count();
+}
+
+/// What JSON can hold without escapes.
+std::array<char, 64> printable(const char* text) {
+    std::array<char, 64> result{};
+    for (size_t i = 0; i + 1 < result.size() && text[i] != '\0'; ++i) {
+        const bool plain = text[i] >= ' ' && text[i] < 0x7F && text[i] != '"' && text[i] != '\\';
+        result[i] = plain ? text[i] : '_';
+    }
+    return result;
+}
+
+/// While it lives, no other process, and no other trace of this one, writes to the file.
+class Locked {
+  public:
+    explicit Locked(int file) : file_(file) {
+        while (flock(file_, LOCK_EX) != 0 && errno == EINTR) continue;
+    }
+    ~Locked() { flock(file_, LOCK_UN); }
+    Locked(const Locked&) = delete;
+    Locked& operator=(const Locked&) = delete;
+
+  private:
+    int file_;
+};
+
+/// Empty, or as we end it.
+bool isTrace(int file) {
+    struct stat status {};
+    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return false;
+    if (status.st_size == 0) return true;
+    std::array<char, kEndSize> end{};
+    char first = 0;
+    return status.st_size > kEndSize && pread(file, &first, 1, 0) == 1 && first == kStart[0] &&
+           pread(file, end.data(), end.size(), status.st_size - kEndSize) == kEndSize &&
+           memcmp(end.data(), kEnd, end.size()) == 0;
+}
+
+}  // namespace
+
+Trace::~Trace() {
+    if (isOpen()) close(file_);
+}
+
+bool Trace::open(const char* path) {
+    const int file = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
+    if (file < 0) {
+        LOG_ERROR("The trace '%s' cannot be written: %s", path, strerrordesc_np(errno));
+        return false;
+    }
+    if (!isTrace(file)) {
+        LOG_ERROR("'%s' is not a trace, and is left alone: name a new file", path);
+        close(file);
+        return false;
+    }
+    file_ = file;
+    process_ = getpid();
+    add(R"({"name":"process_name","ph":"M","pid":%d,"args":{"name":"%s"}})", process_,
+        printable(program_invocation_short_name).data());
+    return true;
+}
+
+unsigned Trace::addSpace() {
+    if (!isOpen()) return 0;
+    const unsigned space = ++spaces_;
+    add(R"({"name":"thread_name","ph":"M","pid":%d,"tid":%u,"args":{"name":"space %u"}})", process_,
+        space, space);
+    return space;
+}
+
+void Trace::addSpan(unsigned space, const char* name, const char* kind, Clock::time_point begin,
+                    Clock::time_point end, uint32_t responseCode) {
+    if (!isOpen()) return;
+    add(R"({"name":"%s","cat":"%s","ph":"X","pid":%d,"tid":%u,"ts":%.3f,"dur":%.3f,)"
+        R"("args":{"response code":"0x%x"}})",
+        name, kind, process_, space, microseconds(begin.time_since_epoch()),
+        microseconds(end - begin), responseCode);
+}
+
+void Trace::setSlots(size_t objects, size_t sessions) {
+    if (!isOpen() || (objects == objects_ && sessions == sessions_)) return;
+    objects_ = objects;
+    sessions_ = sessions;
+    add(R"({"name":"the TPM's slots","ph":"C","pid":%d,"ts":%.3f,)"
+        R"("args":{"objects":%zu,"sessions":%zu}})",
+        process_, microseconds(Clock::now().time_since_epoch()), objects, sessions);
+}
+
+/// One write for each event. What cannot be written is missing in the picture, and nowhere else.
+void Trace::add(const char* format, ...) {
+    std::array<char, kMaxEvent> text{};
+    const Locked locked(file_);
+    const off_t size = lseek(file_, 0, SEEK_END);
+    const char* before = size > kEndSize ? ",\n" : kStart;
+    size_t used = static_cast<size_t>(snprintf(text.data(), text.size(), "%s", before));
+    va_list values;
+    va_start(values, format);
+    const int length = vsnprintf(&text[used], text.size() - used, format, values);
+    va_end(values);
+    if (length < 0 || used + static_cast<size_t>(length) + sizeof kEnd > text.size()) return;
+    used += static_cast<size_t>(length);
+    memcpy(&text[used], kEnd, kEndSize);
+    const ssize_t written =
+        pwrite(file_, text.data(), used + kEndSize, size > kEndSize ? size - kEndSize : 0);
+    static_cast<void>(written);
+}
+
+}  // namespace spaces::log
