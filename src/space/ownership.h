@@ -13,6 +13,7 @@
 #include <tss2/tss2_tpm2_types.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -73,6 +74,9 @@ class Ownership {
     tpm::Leftovers leftovers;
 
     // What happens to everyone.
+
+    /// How many spaces are open. Any thread may change it at any time.
+    std::atomic<unsigned> spaces = 0;
 
     /// Everything that `owner` still has leaves the record.
     void forget(Holding& owner);

@@ -40,7 +40,9 @@ tpm::Purpose Space::purposeOf(Phase phase) {
 }
 
 Space::Space(tpm::Tpm& tpm, Ownership& ownership)
-    : tpm_(tpm), ownership_(ownership), channel_(tpm.open(*this)) {}
+    : tpm_(tpm), ownership_(ownership), channel_(tpm.open(*this)) {
+    ++ownership_.spaces;
+}
 
 Space::~Space() { close(); }
 
@@ -521,6 +523,7 @@ void Space::close() {
     closing_ = true;
     channel_->submit();
     channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
+    --ownership_.spaces;
     statistics_.traffic = channel_->traffic();
     statistics_.traffic.flushes += flushes_;
 }
@@ -531,6 +534,13 @@ bool Space::staysSaved(const Session& session) const {
     return session.saved && session.handle != unfetched_ && !tpm_.isStranded(session.handle);
 }
 
+/// When the last space closes, nobody is left who could load these.
+TPM2_HANDLE Space::strandedForGood() {
+    const TPM2_HANDLE stranded = ownership_.spaces == 1 ? tpm_.anyStranded() : 0;
+    if (stranded == stranded_) return 0;  // the TPM does not let it go
+    return stranded_ = stranded;
+}
+
 tpm::Exchange Space::nextFlush() {
     leaving_ = 0;
     if (const TPM2_HANDLE first = holding_.next(TPM2_TRANSIENT_FIRST))
@@ -538,6 +548,7 @@ tpm::Exchange Space::nextFlush() {
     for (const Session& session : ownership_.sessions())
         if (leaving_ == 0 && session.owner == &holding_ && !staysSaved(session))
             leaving_ = session.handle;
+    if (leaving_ == 0) leaving_ = strandedForGood();
     if (leaving_ == 0) {
         ownership_.forget(holding_);  // the sessions that the client saved
         return tpm::Exchange::none();

@@ -168,6 +168,7 @@ class Space final : public tpm::User {
     tpm::Exchange sendCommand();
     tpm::Exchange nextSuspect();
     bool staysSaved(const Session& session) const;
+    TPM2_HANDLE strandedForGood();
     tpm::Exchange nextFlush();
     tpm::Exchange answer(TPM2_RC code);
 
@@ -184,7 +185,8 @@ class Space final : public tpm::User {
     Probe probe_;
     TPM2_HANDLE unfetched_ = 0;  // session whose saved context the client does not have yet
     TPM2_HANDLE suspect_ = 0;
-    TPM2_HANDLE leaving_ = 0;  // what FlushContext at close is for, as the TPM calls it
+    TPM2_HANDLE stranded_ = 0;  // the last one flushed at close
+    TPM2_HANDLE leaving_ = 0;   // what FlushContext at close is for, as the TPM calls it
     unsigned attempts_ = 0;
     uint64_t flushes_ = 0;  // at close
     Statistics statistics_;

@@ -168,6 +168,13 @@ size_t Contents::loadedSessions() const {
         std::ranges::count_if(sessions_, [](const Session& s) { return s.inTpm(); }));
 }
 
+const Session* Contents::unsettledSession() const {
+    const auto at = std::find_if(sessions_.begin(), sessions_.end(), [](const Session& each) {
+        return !each.stale && (each.uncertain || each.place == Session::Place::Due);
+    });
+    return at == sessions_.end() ? nullptr : &*at;
+}
+
 Session* Contents::oldestSaved() {
     Session* oldest = nullptr;
     for (Session& session : sessions_) {

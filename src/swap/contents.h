@@ -79,6 +79,8 @@ struct Session {
     uint64_t sequence = 0;       // of `context`
     SavedContext context;        // what the TPM would load now
     SavedContext clientContext;  // what the client holds, where that is not the same any more
+    bool stale = false;          // of before the last Startup: to be flushed
+    bool uncertain = false;      // the answer to its last move was lost: it may have been made
     Policy::Use use;
 
     bool inTpm() const { return place == Place::Loaded || place == Place::Due; }
@@ -127,10 +129,14 @@ class Contents {
         return const_cast<Contents*>(this)->findSession(handle);
     }
     std::vector<Session>& sessions() { return sessions_; }
+    const std::vector<Session>& sessions() const { return sessions_; }
     void removeLoadedSessions();
     size_t loadedSessions() const;
     /// The saved one with the lowest sequence; null if none is saved.
     Session* oldestSaved();
+    /// One whose renewal is half done, or of which it is not known where it is; null if there is
+    /// none.
+    const Session* unsettledSession() const;
 
   private:
     std::vector<Session>::iterator lowerSession(TPM2_HANDLE handle);

@@ -26,6 +26,12 @@ bool Swap::isStranded(TPM2_HANDLE session) const {
     return found != nullptr && !found->clientContext.empty();
 }
 
+TPM2_HANDLE Swap::anyStranded() const {
+    for (const Session& session : contents_.sessions())
+        if (!session.clientContext.empty()) return session.handle;
+    return 0;
+}
+
 void Swap::enterEpoch() {
     if (below_.epoch() == epoch_) return;
     epoch_ = below_.epoch();
@@ -60,6 +66,7 @@ SavedContext Swap::keepForSure(wire::Bytes bytes) {
 void Swap::tpmStopped() {
     contents_.removeAllObjects();
     contents_.removeLoadedSessions();
+    for (Session& session : contents_.sessions()) session.stale = session.uncertain = false;
     shutDown_ = false;
     newestSequence_ = 0;  // a reset TPM counts anew; renewing learns it again
 }

@@ -10,8 +10,9 @@
 // something is missing after all. So there is no plan to go wrong, only a next step.
 //
 // Always holds:
-// - Nothing moves unless the command under way needs a slot, but for a renewal that failed half
-//   way: it is finished before anything else.
+// - Nothing moves unless the command under way needs a slot, but for what an earlier command left
+//   unsettled: a renewal that failed half way is finished before anything else, and so it is found
+//   out where a session is when the answer to its move was lost, by saving it.
 // - What the command names stays in the TPM until it is answered.
 // - Only ContextSave, ContextLoad and FlushContext are sent beside the users' commands, and a
 //   question what else is in the TPM where the user wants leftovers flushed; and after a successful
@@ -49,6 +50,7 @@ class Swap final : public tpm::Tpm {
     bool isResourceManager() const override { return below_.isResourceManager(); }
     bool makesRoom() const override { return true; }
     bool isStranded(TPM2_HANDLE session) const override;
+    TPM2_HANDLE anyStranded() const override;
     unsigned epoch() const override { return 0; }  // what is lost is accounted for here
 
   private:
@@ -75,7 +77,6 @@ class Swap final : public tpm::Tpm {
     Slots sessionSlots_;
     tpm::Leftovers leftovers_;
     bool shutDown_ = false;        // since then, no Startup
-    TPM2_HANDLE due_ = 0;          // the session whose renewal is half done, if it still is
     uint64_t newestSequence_ = 0;  // of any session context seen
     unsigned epoch_ = 0;
     SavedContext aside_;

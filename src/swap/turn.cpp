@@ -66,6 +66,17 @@ tpm::Exchange Swap::Turn::stepAnswered(size_t size) {
     return code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code);
 }
 
+/// The TPM may have made the move all the same. Of an object's moves nothing is lost by that but
+/// perhaps a slot; a session is where it was, or where it was to go.
+void Swap::Turn::failed(TSS2_RC rc) {
+    const bool sessionMoved = step_ == Step::SaveSession || step_ == Step::LoadSession ||
+                              step_ == Step::RenewLoad || step_ == Step::RenewSave;
+    if (Session* session = sessionMoved ? contents_.findSession(moving_) : nullptr)
+        session->uncertain = true;
+    if (answered_ && above_.answered(answerSize_).nothing()) return;
+    above_.failed(rc);
+}
+
 /// A move is not canceled: what it leaves would be half done. The command itself has not been sent.
 bool Swap::Turn::cancels() {
     if (step_ == Step::Client) return above_.cancels();
@@ -99,7 +110,7 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     objects_.count = sessions_.count = 0;
     objectRoom_ = sessionRoom_ = 0;
     flushed_ = 0;
-    retriedLost_ = dueTried_ = canceled_ = false;
+    retriedLost_ = dueTried_ = canceled_ = answered_ = false;
     incoming_ = SavedContext();
     renewBelow_ = 0;
     moves_ = busy_ = 0;
@@ -220,6 +231,8 @@ tpm::Exchange Swap::Turn::takeFlush() {
 // ---- What is missing ----------------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::next() {
+    if (const auto step = staleMissing()) return *step;
+    if (answered_) return pass(answerSize_);
     if (canceled_) return refuse(TPM2_RC_CANCELED);
     if (moves_ > kMostMoves) return refuse(warning_);
     if (const auto step = renewalMissing()) return *step;
@@ -303,16 +316,27 @@ bool Swap::Turn::startRenewing() {
     return true;
 }
 
+/// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
+/// client each of them was loaded and is lost.
+Swap::Turn::MaybeExchange Swap::Turn::staleMissing() {
+    for (const Session& session : contents_.sessions())
+        if (session.stale)
+            return send(Step::FlushSession, TPM2_CC_FlushContext, session.handle, session.handle);
+    return std::nullopt;
+}
+
+void Swap::Turn::markStale() {
+    for (Session& session : contents_.sessions())
+        session.stale = session.place == Session::Place::Out;
+}
+
 Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
-    const bool due = swap_.due_ != 0 && !swap_.shutDown_ && !dueTried_;
-    if (renewBelow_ == 0 && !due) return std::nullopt;
+    const bool settling = !swap_.shutDown_ && !dueTried_;
+    const Session* unsettled = settling ? contents_.unsettledSession() : nullptr;
+    if (renewBelow_ == 0 && unsettled == nullptr) return std::nullopt;
     if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
-    if (due) {
-        const Session* session = contents_.findSession(swap_.due_);
-        if (session != nullptr && session->place == Session::Place::Due)
-            return send(Step::RenewSave, TPM2_CC_ContextSave, swap_.due_, swap_.due_);
-        swap_.due_ = 0;
-    }
+    if (unsettled != nullptr)
+        return send(Step::RenewSave, TPM2_CC_ContextSave, unsettled->handle, unsettled->handle);
     const Session* oldest = contents_.oldestSaved();
     if (oldest == nullptr || oldest->sequence >= renewBelow_) return std::nullopt;
     return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
@@ -376,7 +400,9 @@ tpm::Exchange Swap::Turn::clientAnswered(size_t size) {
     const wire::Response response({command_.response, size});
     if (!response.succeeded()) return clientRefused(response.code(), size);
     clientSucceeded(response);
-    return flushStale(size);
+    answered_ = true;
+    answerSize_ = size;
+    return next();
 }
 
 tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
@@ -419,7 +445,7 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
         if (session->place == Session::Place::Out) return refuse(TPM2_RC_SESSION_MEMORY);
         // One that its client saved is rightly absent, and its context may be renewed yet.
         if (session->place != Session::Place::Loaded) continue;
-        contents_.removeSession(named.handle);
+        loseSession(*contents_.findSession(named.handle));
         swap_.shutDown_ = false;  // only a Startup that we did not see takes it away
     }
     return pass(size);
@@ -441,8 +467,10 @@ void Swap::Turn::useNamed() {
             object.changed |= object.sequence;
     }
     for (const Named& named : sessions_)
-        if (Session* session = contents_.findSession(named.handle))
+        if (Session* session = contents_.findSession(named.handle)) {
             swap_.sessionPolicy_.used(session->use);
+            session->uncertain = false;
+        }
 }
 
 void Swap::Turn::endSessions() {
@@ -519,6 +547,7 @@ void Swap::Turn::noteByCode(wire::Response response) {
             break;
         case TPM2_CC_Startup:
             swap_.tpmStopped();
+            markStale();
             break;
         default:
             for (const TPM2_HANDLE hierarchy :
@@ -526,19 +555,6 @@ void Swap::Turn::noteByCode(wire::Response response) {
                 contents_.removeHierarchy(hierarchy);
             break;
     }
-}
-
-/// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
-/// client each of them was loaded and is lost.
-tpm::Exchange Swap::Turn::flushStale(size_t size) {
-    if (command().code() == TPM2_CC_Startup) {
-        for (const Session& session : contents_.sessions()) {
-            if (session.place != Session::Place::Out) continue;
-            answerSize_ = size;
-            return send(Step::FlushSession, TPM2_CC_FlushContext, session.handle, session.handle);
-        }
-    }
-    return pass(size);
 }
 
 /// Nothing of ours can leave, and still a slot is wanted.
@@ -591,6 +607,7 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             ++traffic_.loads;
             Session& session = *contents_.findSession(moving_);
             session.place = Session::Place::Loaded;
+            session.uncertain = false;
             session.context = SavedContext();
             swap_.sessionSlots_.worked(contents_.loadedSessions());
             return next();
@@ -601,15 +618,12 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             return send(Step::RenewSave, TPM2_CC_ContextSave, moving_, moving_);
         case Step::RenewSave:
             ++traffic_.saves;
-            keepSession(contents_.findSession(moving_)->place == Session::Place::Due
-                            ? Session::Place::Client
-                            : Session::Place::Out,
-                        size);
+            keepRenewed(size);
             return next();
         case Step::FlushSession:
             ++traffic_.flushes;
             contents_.removeSession(moving_);
-            return flushStale(answerSize_);
+            return next();
         case Step::Client:
         case Step::Leftovers:
             break;
@@ -623,9 +637,19 @@ void Swap::Turn::noteRenewLoad() {
     Session& session = *contents_.findSession(moving_);
     const bool ours = session.place == Session::Place::Out;
     session.place = ours ? Session::Place::Loaded : Session::Place::Due;
-    if (!ours) swap_.due_ = moving_;
     if (!ours && session.clientContext.empty()) session.clientContext = std::move(session.context);
+    session.uncertain = false;
     session.context = SavedContext();
+}
+
+/// Saved again: a session that its client saved is the client's as before.
+void Swap::Turn::keepRenewed(size_t size) {
+    Session& session = *contents_.findSession(moving_);
+    const bool clients =
+        session.place == Session::Place::Due || session.place == Session::Place::Client;
+    if (clients && session.clientContext.empty())
+        session.clientContext = std::move(session.context);
+    keepSession(clients ? Session::Place::Client : Session::Place::Out, size);
 }
 
 bool Swap::Turn::keepObject(size_t size) {
@@ -650,6 +674,7 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
     if (context.empty()) return contents_.removeSession(moving_);
     session.context = swap_.keepForSure(context.bytes());
     session.place = place;
+    session.uncertain = false;
     session.sequence = context.sequence();
     swap_.newestSequence_ = std::max(swap_.newestSequence_, session.sequence);
 }
@@ -659,7 +684,7 @@ tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
         return sendMove(wire::get32(&swap_.command_[2]));
     if (code == TPM2_RC_INITIALIZE) {
         swap_.tpmStopped();
-        return step_ == Step::FlushSession ? pass(answerSize_) : refuse(code);
+        return answered_ || command().code() == TPM2_CC_Startup ? next() : refuse(code);
     }
     switch (step_) {
         case Step::SaveObject:
@@ -668,7 +693,7 @@ tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
             return objectMoveRefused(code);
         case Step::FlushSession:
             contents_.removeSession(moving_);
-            return flushStale(answerSize_);
+            return next();
         default:
             return sessionMoveRefused(code);
     }
@@ -710,8 +735,22 @@ tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
     }
     if (!gone) return refuseInternal(code);
     const TPM2_HANDLE lost = moving_;
-    contents_.removeSession(lost);
+    Session& session = *contents_.findSession(lost);
+    if (step_ == Step::RenewSave && session.uncertain && !session.inTpm()) {
+        session.uncertain = false;  // the load whose answer was lost was not made
+        return next();
+    }
+    loseSession(session);
     return isNamed(lost) ? refuseLostSession(lost) : next();
+}
+
+/// It is not there any more. If it was saved when the answer was lost, the TPM still keeps its
+/// place, and would do so until the context gap.
+void Swap::Turn::loseSession(Session& session) {
+    if (session.uncertain)
+        session.stale = true;
+    else
+        contents_.removeSession(session.handle);
 }
 
 tpm::Exchange Swap::Turn::refuseLostSession(TPM2_HANDLE handle) {

@@ -30,7 +30,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     // The user, for the TPM below.
     tpm::Exchange begin() override;
     tpm::Exchange answered(size_t size) override;
-    void failed(TSS2_RC rc) override { above_.failed(rc); }
+    void failed(TSS2_RC rc) override;
     void canceled() override { above_.canceled(); }
     bool cancels() override;
     uint8_t locality() const override { return above_.locality(); }
@@ -78,6 +78,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     // What is missing; nothing if nothing is, or if nothing can be done about it.
     using MaybeExchange = std::optional<tpm::Exchange>;
     tpm::Exchange next();
+    MaybeExchange staleMissing();
     MaybeExchange renewalMissing();
     MaybeExchange objectMissing(const Named& named);
     MaybeExchange sessionMissing(const Named& named);
@@ -105,7 +106,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     void adopt(wire::Response& response);
     void noteSaved(wire::Response response);
     void noteByCode(wire::Response response);
-    tpm::Exchange flushStale(size_t size);
+    void markStale();
 
     MaybeExchange lookForLeftovers(TPM2_RC code);
     tpm::Exchange leftoversAnswered(size_t size);
@@ -116,7 +117,9 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange sessionMoveRefused(TPM2_RC code);
     bool keepObject(size_t size);
     void noteRenewLoad();
+    void keepRenewed(size_t size);
     void keepSession(Session::Place place, size_t size);
+    void loseSession(Session& session);
     tpm::Exchange refuseInternal(TPM2_RC code);
     tpm::Exchange refuseLostSession(TPM2_HANDLE handle);
 
@@ -146,10 +149,11 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     TPM2_RC warning_ = 0;      // why there were moves, for when there were too many
     unsigned busy_ = 0;        // times that the last move was answered "not now"
     bool retriedLost_ = false;
-    bool dueTried_ = false;  // to finish an earlier renewal
+    bool dueTried_ = false;  // to settle what an earlier command left unsettled
     bool canceled_ = false;  // by its client, while something was moved
     bool passing_ = false;   // the exchange above has ended
-    size_t answerSize_ = 0;  // of the answer to the command, while there is more to do
+    bool answered_ = false;  // the command has its answer, and there is more to do
+    size_t answerSize_ = 0;
     tpm::Traffic traffic_;
 };
 

@@ -141,6 +141,9 @@ class Tpm {
         return false;
     }
 
+    /// One of those sessions; 0 if there is none. Asked in a turn.
+    virtual TPM2_HANDLE anyStranded() const { return 0; }
+
     /// Changes when everything in the TPM that came through this connection is gone. Asked in a
     /// turn.
     virtual unsigned epoch() const = 0;

@@ -221,6 +221,8 @@ class Gap : public SwapTest {
         }
     }
 
+    void forgetTurns() { turns_.clear(); }
+
   private:
     std::vector<TPM2_HANDLE> turns_;
     size_t next_ = 0;
@@ -296,6 +298,23 @@ TEST_F(Gap, AStrandedSessionIsFlushedWhenItsSpaceCloses) {
     const Bytes context = saved(a(), one);
     spend(20);
     left = 0;  // its context, as its client has it, cannot be loaded any more
+}
+
+/// Renewed when its space had closed: another space can load it yet, until there is none.
+TEST_F(Gap, AStrandedSessionOfAClosedSpaceIsFlushedWhenTheLastOneCloses) {
+    for (const bool loaded : {false, true}) {
+        build({.sessions = 2, .gap = 8});
+        const TPM2_HANDLE one = session(a());
+        const Bytes context = saved(a(), one);
+        closeA();
+        EXPECT_EQ(tpm().savedSessions(), 1u);
+        spend(20);
+        if (loaded) {
+            EXPECT_EQ(b().send(contextLoad(context)), response().handle(one));
+        }
+        closeAndCheck();
+        forgetTurns();
+    }
 }
 
 TEST_F(Gap, ASessionWhoseContextIsStillGoodStaysWhenItsSpaceCloses) {

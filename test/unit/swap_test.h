@@ -152,13 +152,19 @@ class SwapTest : public testing::Test {
         world_.reset();
         world_ = std::make_unique<World>(size, limits);
     }
-    void TearDown() override {
+    void closeA() { world_->a.reset(); }
+
+    void TearDown() override { closeAndCheck(); }
+
+    /// Closes what build() made, and sees that the TPM is as it should be.
+    void closeAndCheck() {
         if (!world_) return;
         tpm().fate = nullptr;
         world_->close();
         EXPECT_EQ(tpm().loadedObjects(), 0u);
         EXPECT_EQ(tpm().loadedSessions(), 0u);
         EXPECT_EQ(tpm().savedSessions(), left);
+        world_.reset();
     }
 
     ModelTpm& tpm() { return world_->tpm; }
