@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <new>
-#include <string_view>
 
 #include "log/log.h"
+#include "tpm/child_name.h"
 #include "wire/command.h"
 
 namespace spaces::tpm {
@@ -17,20 +17,13 @@ namespace {
 
 constexpr auto kRetryInterval = std::chrono::milliseconds(50);
 
-constexpr std::string_view kPcap = "pcap:";
-
 /// The children that are resource managers: the kernel's, by its device name, also where the
-/// device TCTI chooses it by default, and tpm2-abrmd. A capture in between changes nothing.
-bool namesResourceManager(std::string_view child) {
-    while (child.starts_with(kPcap)) child.remove_prefix(kPcap.size());
-    const size_t colon = child.find(':');
-    const std::string_view name = child.substr(0, colon);
-    const std::string_view conf =
-        colon == std::string_view::npos ? std::string_view{} : child.substr(colon + 1);
-    if (name.find("tabrmd") != std::string_view::npos) return true;
-    if (name != "device" && name.find("tcti-device") == std::string_view::npos) return false;
-    if (conf.empty()) return access("/dev/tpmrm0", R_OK | W_OK) == 0;
-    return conf.starts_with("/dev/tpmrm");
+/// device TCTI chooses it by default, and tpm2-abrmd.
+bool isManager(const ChildName& child) {
+    if (child.is("tabrmd")) return true;
+    if (!child.is("device")) return false;
+    if (child.conf().empty()) return access("/dev/tpmrm0", R_OK | W_OK) == 0;
+    return child.conf().starts_with("/dev/tpmrm");
 }
 
 }  // namespace
@@ -113,7 +106,7 @@ class Broker::Driving {
 };
 
 Broker::Broker(std::string child, std::chrono::seconds patience, log::Trace* trace)
-    : isResourceManager_(namesResourceManager(child)),
+    : isResourceManager_(isManager(ChildName(child))),
       patience_(patience),
       trace_(trace),
       child_(std::move(child)) {}
@@ -364,6 +357,15 @@ void Broker::fail(TSS2_RC rc) {
     endTurn();
 }
 
+/// A connection that another thread is making or closing at this moment would be in the forked
+/// process without a trace in its memory; so that thread is waited for.
+void Broker::beforeFork() {
+    Lock lock(mutex_);
+    if (child_.connectsForEachCommand())
+        sleepUntil(lock, std::nullopt, [this] { return !driven_; });
+    lock.release();
+}
+
 void Broker::afterForkInChild() {
     new (&mutex_) std::mutex;
     // Destroying the old one would wait for threads that are not here.
@@ -440,7 +442,7 @@ TSS2_RC Broker::cancelRunning(Lock& lock) {
         return TSS2_RC_SUCCESS;
     }
     // What follows a cancel through a capture costs the connection, and with it everything.
-    if (isResourceManager_ && child_.nameAndConf().starts_with(kPcap))
+    if (isResourceManager_ && ChildName(childName()).isCaptured())
         return TSS2_TCTI_RC_NOT_IMPLEMENTED;
     if (driven_) {
         if (!interruption_.isOpen()) return TSS2_TCTI_RC_NOT_IMPLEMENTED;

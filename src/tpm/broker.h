@@ -50,7 +50,7 @@ class Broker final : public Tpm {
 
     // Around fork(), so that the forked process finds everything in a state in which it can at
     // least be destroyed.
-    void beforeFork() { mutex_.lock(); }
+    void beforeFork();
     void afterForkInParent() { mutex_.unlock(); }
     /// Here the child TCTI is the parent's: nothing of it is called any more.
     void afterForkInChild();

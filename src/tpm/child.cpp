@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "log/log.h"
+#include "tpm/child_name.h"
 #include "wire/command.h"
 
 namespace spaces::tpm {
@@ -31,6 +32,16 @@ void Child::close() {
     descriptorCount_ = 0;
     canceled_ = repeating_ = false;
 }
+
+/// swtpm serves one connection at a time, and its TCTI makes one for each command: a copy of it
+/// would keep swtpm from everyone for as long as the forked process lives. To close it, and to free
+/// its memory, is all that this child's finalize does.
+void Child::abandon() {
+    if (isOpen() && connectsForEachCommand()) Tss2_Tcti_Finalize(context_);
+    context_ = nullptr;
+}
+
+bool Child::connectsForEachCommand() const { return ChildName(nameAndConf_).is("swtpm"); }
 
 /// Keeps the child's descriptors, and from programs started beside us, which child TCTIs forget.
 void Child::findDescriptors() {

@@ -33,8 +33,12 @@ class Child {
     bool isOpen() const { return context_ != nullptr; }
     void close();
 
-    /// In a forked process: the context is the parent's, and nothing of it is touched again.
-    void abandon() { context_ = nullptr; }
+    /// In a forked process: the context is the parent's, and nothing of it is touched again, but
+    /// for a connection that lasts for a command only: this process's copy of it is closed.
+    void abandon();
+
+    /// True of swtpm's TCTI, which has a connection only while a command is running.
+    bool connectsForEachCommand() const;
 
     /// Its poll handles; none if it has none.
     std::span<const int> descriptors() const { return {descriptors_, descriptorCount_}; }

@@ -7,7 +7,6 @@
 #include <tss2/tss2_tcti.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -15,12 +14,11 @@
 #include <new>
 #include <string_view>
 
+#include "tpm/child_name.h"
 #include "tpm/descriptor.h"
 
 namespace spaces::tpm {
 namespace {
-
-constexpr std::string_view kPcap = "pcap:";
 
 struct CloseDirectory {
     void operator()(DIR* directory) const { closedir(directory); }
@@ -66,10 +64,9 @@ std::string holdersOf(const std::string& device) {
 }
 
 /// The device that the device TCTI opens; empty for another child.
-std::string deviceOf(std::string_view child) {
-    const std::string_view name = child.substr(0, child.find(':'));
-    if (name != "device" && name.find("tcti-device") == std::string_view::npos) return {};
-    if (name.size() + 1 < child.size()) return std::string(child.substr(name.size() + 1));
+std::string deviceOf(const ChildName& child) {
+    if (!child.is("device")) return {};
+    if (!child.conf().empty()) return std::string(child.conf());
     return access("/dev/tpmrm0", F_OK) == 0 ? "/dev/tpmrm0" : "/dev/tpm0";
 }
 
@@ -108,9 +105,8 @@ Diagnosis diagnoseDevice(const std::string& device) {
     }
 }
 
-Diagnosis diagnoseChild(std::string_view inner, TSS2_RC rc) {
-    while (inner.starts_with(kPcap)) inner.remove_prefix(kPcap.size());
-    const std::string name(inner.substr(0, inner.find(':')));
+Diagnosis diagnoseChild(const ChildName& child, TSS2_RC rc) {
+    const std::string name(child.name());
     if (rc == TSS2_TCTI_RC_NOT_SUPPORTED)
         return {false,
                 "there is no library for the TCTI '" + name + "': install libtss2-tcti-" + name +
@@ -119,9 +115,9 @@ Diagnosis diagnoseChild(std::string_view inner, TSS2_RC rc) {
     if (rc == TSS2_TCTI_RC_BAD_VALUE)
         return {false,
                 "the TCTI '" + name + "' does not accept its configuration '" +
-                    std::string(inner.substr(std::min(inner.size(), name.size() + 1))) + "'",
+                    std::string(child.conf()) + "'",
                 {}};
-    if (const std::string device = deviceOf(inner); !device.empty()) return diagnoseDevice(device);
+    if (const std::string device = deviceOf(child); !device.empty()) return diagnoseDevice(device);
     return {true,
             "the TPM behind the TCTI '" + name +
                 "' does not answer: is it started, and served at this address?",
@@ -131,7 +127,7 @@ Diagnosis diagnoseChild(std::string_view inner, TSS2_RC rc) {
 }  // namespace
 
 Diagnosis diagnose(const std::string& child, TSS2_RC rc) noexcept try {
-    return diagnoseChild(child, rc);
+    return diagnoseChild(ChildName(child), rc);
 } catch (const std::bad_alloc&) {
     return {};
 }

@@ -167,6 +167,12 @@ TEST_F(ResourceManaged, ACodeThatDoesNotExistHasTheTpmsOwnCode) {
 }
 
 /// The connection is gone, and with it all that came through it.
+/// The kernel answers itself where the table has a command that the TPM does not have.
+TEST_F(ResourceManaged, ACommandThatTheTpmDoesNotHaveHasTheTpmsOwnCode) {
+    child.serve([](const Packet&) { return response(0xB0143); });
+    EXPECT_EQ(a->send(command(TPM2_CC_FirmwareRead).u32(0)), response(TPM2_RC_COMMAND_CODE));
+}
+
 TEST_F(ResourceManaged, WhatItHadIsGoneWithTheConnection) {
     create(*b);
     create(*a);
