@@ -45,7 +45,7 @@ class Trace {
     void setSlots(size_t objects, size_t sessions);
 
   private:
-    void add(const char* format, ...) __attribute__((format(printf, 2, 3)));
+    [[gnu::format(printf, 2, 3)]] void add(const char* format, ...);
 
     int file_ = -1;
     int process_ = 0;

@@ -513,22 +513,22 @@ void Swap::Turn::noteSaved(wire::Response response) {
     } catch (const std::bad_alloc&) {
         LOG_WARNING("No memory to remember a context that was saved");
     }
-    for (const Named& named : objects_) {
-        Object& object = *contents_.findObject(named.handle);
+    if (objects_.count > 0) {
+        Object& object = *contents_.findObject(objects_.items[0].handle);
         object.hierarchy = wire::baseHierarchy(context.hierarchy());
-        if (object.clean() || saved.empty()) continue;
+        if (object.clean() || saved.empty()) return;
         object.context = std::move(saved);
         object.changed = false;
+        return;
     }
-    for (const Named& named : sessions_) {
-        Session* session = contents_.findSession(named.handle);
-        if (session == nullptr) continue;
-        session->place = Session::Place::Client;
-        session->sequence = context.sequence();
-        session->context = std::move(saved);
-        session->clientContext = SavedContext();
-        swap_.newestSequence_ = std::max(swap_.newestSequence_, context.sequence());
-    }
+    Session* session =
+        sessions_.count > 0 ? contents_.findSession(sessions_.items[0].handle) : nullptr;
+    if (session == nullptr) return;
+    session->place = Session::Place::Client;
+    session->sequence = context.sequence();
+    session->context = std::move(saved);
+    session->clientContext = SavedContext();
+    swap_.newestSequence_ = std::max(swap_.newestSequence_, context.sequence());
 }
 
 void Swap::Turn::noteByCode(wire::Response response) {

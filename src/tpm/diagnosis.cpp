@@ -37,7 +37,8 @@ bool holds(const std::string& process, const std::string& device) {
     const std::string folder = process + "/fd/";
     const Directory descriptors(opendir(folder.c_str()));
     if (!descriptors) return false;
-    while (const dirent* entry = readdir(descriptors.get()))
+    // A stream of this thread alone.
+    while (const dirent* entry = readdir(descriptors.get()))  // NOLINT(concurrency-mt-unsafe)
         if (isNumber(entry->d_name) && readLink(folder + entry->d_name) == device) return true;
     return false;
 }
@@ -54,7 +55,7 @@ std::string holdersOf(const std::string& device) {
     std::string holders;
     const Directory processes(opendir("/proc"));
     if (!processes) return holders;
-    while (const dirent* entry = readdir(processes.get())) {
+    while (const dirent* entry = readdir(processes.get())) {  // NOLINT(concurrency-mt-unsafe)
         const std::string process = std::string("/proc/") + entry->d_name;
         if (!isNumber(entry->d_name) || !holds(process, device)) continue;
         if (!holders.empty()) holders += ", ";
