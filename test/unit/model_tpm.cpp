@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <tss2/tss2_tctildr.h>
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "wire/command.h"
@@ -20,6 +22,9 @@ constexpr TPM2_RC kBadContext = TPM2_RC_INTEGRITY + TPM2_RC_P + TPM2_RC_1;
 constexpr TPM2_RC kDisabledContext = TPM2_RC_HIERARCHY + TPM2_RC_P + TPM2_RC_1;
 constexpr TPM2_RC kBadHandle = TPM2_RC_HANDLE + TPM2_RC_P + TPM2_RC_1;
 constexpr TPM2_RC kBadValue = TPM2_RC_VALUE + TPM2_RC_P + TPM2_RC_1;
+
+/// What a name, a sequence's data or a policy may be, so that every response has room for two.
+constexpr size_t kMostContent = 1024;
 
 int inside = 0;
 
@@ -39,13 +44,51 @@ uint64_t digest(const Bytes& bytes) {
     return value;
 }
 
-/// The TPM2Bs that parameters are, one after the other.
+/// The TPM2Bs that parameters are, one after the other; a cut one is what is there of it.
 Bytes takeTpm2b(const Bytes& parameters, size_t& at) {
     if (at + 2 > parameters.size()) return {};
-    const size_t size = wire::get16(&parameters[at]);
+    const size_t size = std::min<size_t>(wire::get16(&parameters[at]), parameters.size() - at - 2);
     const auto begin = parameters.begin() + static_cast<ptrdiff_t>(at + 2);
     at += 2 + size;
     return Bytes(begin, begin + static_cast<ptrdiff_t>(size));
+}
+
+/// Makes more of what a sequence or session is.
+Packet grow(Bytes& content, const Bytes& more) {
+    if (content.size() + more.size() > kMostContent)
+        return response(wire::forParameter(TPM2_RC_SIZE, 0));
+    append(content, more);
+    return response();
+}
+
+/// How many octets of parameters the model looks at without a length before them.
+size_t fixedSize(TPM2_CC code) {
+    switch (code) {
+        case TPM2_CC_HierarchyControl:
+            return 5;
+        case TPM2_CC_FlushContext:
+            return 4;
+        case TPM2_CC_Startup:
+        case TPM2_CC_Shutdown:
+            return 2;
+        default:
+            return 0;
+    }
+}
+
+/// The position of the handle that has to be a session; nothing if none has.
+std::optional<size_t> sessionPosition(TPM2_CC code) {
+    switch (code) {
+        case TPM2_CC_PolicyCommandCode:
+        case TPM2_CC_PolicyGetDigest:
+            return 0;
+        case TPM2_CC_PolicySecret:
+            return 1;
+        case TPM2_CC_GetSessionAuditDigest:
+            return 2;
+        default:
+            return std::nullopt;
+    }
 }
 
 bool isMoveCode(TPM2_CC code) {
@@ -134,10 +177,13 @@ Packet ModelTpm::execute(Bytes bytes) {
     if (const TPM2_RC code = checkHandles(command, handles)) return response(code);
     if (const TPM2_RC code = checkSessions(command, handles)) return response(code);
     const wire::MutableBytes parameters = command.parameters(handles);
+    if (parameters.size() < fixedSize(command.code()))
+        return response(wire::forParameter(TPM2_RC_INSUFFICIENT, 0));
     const Packet answer = act(command, Bytes(parameters.begin(), parameters.end()));
     if (wire::get32(&answer.all()[6]) != TPM2_RC_SUCCESS) return answer;
     for (const wire::Authorization& entry : command.authorizations(handles))
-        if (!entry.continueSession) sessions_.erase(wire::indexOf(entry.handle));
+        if (wire::isSession(entry.handle) && !entry.continueSession)
+            sessions_.erase(wire::indexOf(entry.handle));
     return answer;
 }
 
@@ -150,6 +196,7 @@ TPM2_RC ModelTpm::checkHandles(wire::Command& command, size_t count) {
             return wire::forHandle(TPM2_RC_VALUE, i);
         if (wire::isSession(handle) && wire::indexOf(handle) >= size_.active)
             return wire::forHandle(TPM2_RC_VALUE, i);
+        if (!hasRightType(command.code(), i, handle)) return wire::forHandle(TPM2_RC_VALUE, i);
     }
     if (present < count) return wire::forHandle(TPM2_RC_INSUFFICIENT, present);
     for (size_t i = 0; i < count; ++i) {
@@ -164,16 +211,36 @@ TPM2_RC ModelTpm::checkHandles(wire::Command& command, size_t count) {
     return TPM2_RC_SUCCESS;
 }
 
+/// As far as what the model does with it depends on it.
+bool ModelTpm::hasRightType(TPM2_CC code, size_t position, TPM2_HANDLE handle) const {
+    if (sessionPosition(code) == position) return wire::isSession(handle);
+    switch (code) {
+        case TPM2_CC_CreatePrimary:
+            return wire::baseHierarchy(handle) != 0;
+        case TPM2_CC_SequenceUpdate:
+        case TPM2_CC_SequenceComplete:
+            return wire::isTransient(handle);
+        case TPM2_CC_ContextSave:
+            return wire::isTransient(handle) || wire::isSession(handle);
+        default:
+            return true;
+    }
+}
+
 TPM2_RC ModelTpm::checkSessions(wire::Command& command, size_t handles) {
     if (!command.hasSessions()) return TPM2_RC_SUCCESS;
     if (command.size() < wire::kHeaderSize + handles * wire::kHandleSize + 4)
         return TPM2_RC_INSUFFICIENT;
     if (isMoveCode(command.code())) return TPM2_RC_AUTH_CONTEXT;
     const wire::AuthorizationArea area = command.authorizations(handles);
+    if (area.count == 0) return TPM2_RC_AUTHSIZE;
     for (size_t i = 0; i < area.count; ++i) {
         const TPM2_HANDLE handle = area.entries[i].handle;
-        if (!wire::isSession(handle)) continue;
-        if (wire::indexOf(handle) >= size_.active) return wire::forSession(TPM2_RC_VALUE, i);
+        if (area.entries[i].defect != TPM2_RC_SUCCESS)
+            return wire::forSession(area.entries[i].defect, i);
+        if (handle == TPM2_RS_PW) continue;
+        if (!wire::isSession(handle) || wire::indexOf(handle) >= size_.active)
+            return wire::forSession(TPM2_RC_VALUE, i);
         if (findLoaded(handle) == nullptr) return TPM2_RC_REFERENCE_S0 + static_cast<TPM2_RC>(i);
     }
     return TPM2_RC_SUCCESS;
@@ -202,8 +269,7 @@ Packet ModelTpm::act(wire::Command& command, const Bytes& parameters) {
             return makeObject({{}, TPM2_RH_NULL, true});
         case TPM2_CC_SequenceUpdate:
             if (!find(first)->sequence) return response(wire::forHandle(TPM2_RC_MODE, 0));
-            append(find(first)->content, takeTpm2b(parameters, at));
-            return response();
+            return grow(find(first)->content, takeTpm2b(parameters, at));
         case TPM2_CC_SequenceComplete: {
             if (!find(first)->sequence) return response(wire::forHandle(TPM2_RC_MODE, 0));
             const Bytes content = contentOf(first);
@@ -218,8 +284,7 @@ Packet ModelTpm::act(wire::Command& command, const Bytes& parameters) {
         case TPM2_CC_StartAuthSession:
             return startSession(parameters);
         case TPM2_CC_PolicyCommandCode:
-            append(findLoaded(first)->policy, parameters);
-            return response();
+            return grow(findLoaded(first)->policy, parameters);
         case TPM2_CC_PolicyGetDigest:
             return response().tpm2b(findLoaded(first)->policy);
         case TPM2_CC_PolicySecret:
@@ -251,6 +316,9 @@ Packet ModelTpm::actOnHierarchies(TPM2_CC code, const Bytes& parameters) {
             break;
         case TPM2_CC_HierarchyControl: {
             const TPM2_HANDLE hierarchy = wire::get32(parameters.data());
+            if (hierarchy != TPM2_RH_OWNER && hierarchy != TPM2_RH_ENDORSEMENT &&
+                hierarchy != TPM2_RH_PLATFORM)
+                return response(kBadValue);
             if (parameters[4] == TPM2_YES) {
                 disabled_.erase(hierarchy);
             } else {
@@ -273,6 +341,7 @@ Packet ModelTpm::actOnHierarchies(TPM2_CC code, const Bytes& parameters) {
 }
 
 Packet ModelTpm::makeObject(const Object& object) {
+    if (object.content.size() > kMostContent) return response(wire::forParameter(TPM2_RC_SIZE, 0));
     if (!roomForObject()) return response(TPM2_RC_OBJECT_MEMORY);
     // The command's persistent objects are in the lowest slots for as long.
     uint32_t slot = 0;
@@ -330,9 +399,10 @@ Packet ModelTpm::save(TPM2_HANDLE handle) {
 }
 
 Packet ModelTpm::load(const wire::Context& context) {
-    if (context.empty()) return response(TPM2_RC_SIZE + TPM2_RC_P + TPM2_RC_1);
+    constexpr size_t kContentAt = 26;  // behind the digest
+    if (context.bytes().size() < kContentAt) return response(TPM2_RC_SIZE + TPM2_RC_P + TPM2_RC_1);
     const Bytes given(context.bytes().begin(), context.bytes().end());
-    const Bytes content(given.begin() + 26, given.end());
+    const Bytes content(given.begin() + kContentAt, given.end());
     const TPM2_HANDLE saved = context.savedHandle(), hierarchy = context.hierarchy();
     if (seal(context.sequence(), saved, hierarchy, content) != given) return response(kBadContext);
     if (!wire::isSession(saved)) {

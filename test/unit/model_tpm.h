@@ -7,8 +7,8 @@
 // is, the data so far; what a session is, the command codes of its policy. So a test sees from any
 // answer whether it reached the right thing, in the right state.
 // Always holds: it refuses in the order and with the codes of the reference TPM; a context is
-// loaded only as it was saved, and an older one of a session never; responses carry no
-// authorisation area, since no layer reads it.
+// loaded only as it was saved, and an older one of a session never; any octets behind a whole
+// header are answered; responses carry no authorisation area, since no layer reads it.
 #pragma once
 
 #include <tss2/tss2_tcti.h>
@@ -107,6 +107,7 @@ class ModelTpm {
 
     Packet execute(Bytes command);
     TPM2_RC checkHandles(wire::Command& command, size_t count);
+    bool hasRightType(TPM2_CC code, size_t position, TPM2_HANDLE handle) const;
     TPM2_RC checkSessions(wire::Command& command, size_t handles);
     Packet act(wire::Command& command, const Bytes& parameters);
     Packet actOnHierarchies(TPM2_CC code, const Bytes& parameters);
