@@ -5,8 +5,9 @@
 // exactly; the others with a code that a TCTI has), a wrong call changes nothing, and every context
 // can be finalized in any state.
 //
-// The input: what the TPM is like (1 octet), what the confs are (2 octets), then one call after the
-// other: an octet (4 bits: which call; 2 bits: on which context; 2 bits: how), and what it needs.
+// The input: what the TPMs are like (1 octet), what the children (1 octet), what the confs are (2
+// octets), then one call after the other: an octet (4 bits: which call; 2 bits: on which context; 2
+// bits: how), and what it needs.
 #include <poll.h>
 
 #include "fuzz/child.h"
@@ -25,7 +26,6 @@ struct Slot {
     Client client;
     State state = State::Closed;
     size_t known = 0;  // the size of the response, once it was told
-    bool canceled = false;
 };
 
 class World {
@@ -33,8 +33,9 @@ class World {
     explicit World(Input& input)
         : input_(input),
           size_(chooseSize(input.u8())),
+          manner_(chooseManner(input.u8())),
           confs_{chooseConf(input.u8()), chooseConf(input.u8())},
-          children_{{"model", size_}, {"tabrmd", size_}} {
+          children_{{"model", size_, manner_}, {"tabrmd", size_, manner_}} {
         for (Child& child : children_) {
             child.script = [this](const Bytes&) { return deed(); };
             child.otherwise = [this] { return otherwise(); };
@@ -46,6 +47,7 @@ class World {
             const uint8_t what = input_.u8();
             call(what & 15, slots_[what >> 4 & 3], what >> 6);
         }
+        const Hurry hurry(*this);
         for (Slot& slot : slots_) {
             if (slot.state == State::Final) slot.client.context = nullptr;
             slot.client.close();
@@ -55,7 +57,27 @@ class World {
     }
 
   private:
+    /// While the library may wait without end.
+    class Hurry {
+      public:
+        explicit Hurry(World& world) : world_(world) { set(true); }
+        ~Hurry() { set(false); }
+        Hurry(const Hurry&) = delete;
+        Hurry& operator=(const Hurry&) = delete;
+
+      private:
+        void set(bool on) {
+            for (Child& child : world_.children_) child.hurry(on);
+        }
+        World& world_;
+    };
+
+    static Child::Manner chooseManner(uint8_t choice) {
+        return {.tells = (choice & 1) != 0, .forgets = (choice & 2) != 0};
+    }
+
     void call(unsigned which, Slot& slot, unsigned how) {
+        for (Child& child : children_) child.beginStep();
         if (slot.state == State::Closed) return open(slot, how);
         TSS2_TCTI_CONTEXT* context = slot.client.context;
         switch (which) {
@@ -73,9 +95,8 @@ class World {
                 return cancel(slot);
             case 8: {
                 const TSS2_RC rc = checkCode(Tss2_Tcti_SetLocality(context, input_.u8()));
-                return require(
-                    (rc == TSS2_TCTI_RC_BAD_SEQUENCE) == wrongState(slot, State::Transmit),
-                    "a locality is set between commands", rc);
+                return require((rc == TSS2_TCTI_RC_BAD_SEQUENCE) == (slot.state != State::Transmit),
+                               "a locality is set between commands", rc);
             }
             case 9:
                 return getPollHandles(slot, how);
@@ -88,22 +109,24 @@ class World {
                 return finalize(slot);
             case 12:
                 return reopen(slot, how);
+            case 13: {
+                const Hurry responsesAreThere(*this);
+                return;
+            }
             default:
                 return misuse(slot, how);
         }
     }
 
-    static bool wrongState(const Slot& slot, State right) {
-        // The children may say so of themselves, but not here.
-        return slot.state != right;
-    }
-
     void open(Slot& slot, unsigned how) {
+        const Hurry hurry(*this);
         const TSS2_RC rc = slot.client.open(confs_[how & 1]);
-        if (rc == TSS2_RC_SUCCESS) slot.state = State::Transmit;
+        slot.state = rc == TSS2_RC_SUCCESS ? State::Transmit : State::Closed;
+        slot.known = 0;
     }
 
     void reopen(Slot& slot, unsigned how) {
+        const Hurry hurry(*this);
         if (slot.state == State::Final) slot.client.context = nullptr;
         slot.client.close();
         slot.state = State::Closed;
@@ -111,6 +134,7 @@ class World {
     }
 
     void finalize(Slot& slot) {
+        const Hurry hurry(*this);
         Tss2_Tcti_Finalize(slot.client.context);
         slot.state = State::Final;
     }
@@ -130,7 +154,6 @@ class World {
         if (rc != TSS2_RC_SUCCESS) return;
         slot.state = State::Receive;
         slot.known = 0;
-        slot.canceled = false;
     }
 
     /// What must be answered before it comes to waiting; nothing if it comes to that.
@@ -151,13 +174,18 @@ class World {
         slot.known = size;
     }
 
+    TSS2_RC wait(Slot& slot, size_t& size, uint8_t* response, int32_t timeout) {
+        std::optional<Hurry> hurry;
+        if (timeout == TSS2_TCTI_TIMEOUT_BLOCK) hurry.emplace(*this);
+        return checkCode(Tss2_Tcti_Receive(slot.client.context, &size, response, timeout));
+    }
+
     void receive(Slot& slot, unsigned how) {
         const int32_t timeout = kTimeouts[input_.u8() % std::size(kTimeouts)];
         const size_t room = how == 3 ? input_.u8() : TPM2_MAX_RESPONSE_SIZE + (how == 2 ? 1000 : 0);
         Bytes response(room + 1);  // never null
         size_t size = room;
-        const TSS2_RC rc =
-            checkCode(Tss2_Tcti_Receive(slot.client.context, &size, response.data(), timeout));
+        const TSS2_RC rc = wait(slot, size, response.data(), timeout);
         if (const auto expected = refusal(slot, timeout))
             return require(rc == *expected, "receive answers by state and timeout", rc);
         checkWaited(slot, rc, timeout, size);
@@ -168,14 +196,14 @@ class World {
         response.resize(size);
         checkResponse(response);
         slot.state = State::Transmit;
+        slot.known = 0;
         keepContext(response);
     }
 
     void sizeQuery(Slot& slot, unsigned how) {
         const int32_t timeout = kTimeouts[how];
         size_t size = input_.u8();
-        const TSS2_RC rc =
-            checkCode(Tss2_Tcti_Receive(slot.client.context, &size, nullptr, timeout));
+        const TSS2_RC rc = wait(slot, size, nullptr, timeout);
         if (const auto expected = refusal(slot, timeout))
             return require(rc == *expected, "a size query answers by state and timeout", rc);
         checkWaited(slot, rc, timeout, size);
@@ -186,8 +214,7 @@ class World {
     void cancel(Slot& slot) {
         const TSS2_RC rc = checkCode(Tss2_Tcti_Cancel(slot.client.context));
         if (slot.state != State::Receive)
-            return require(rc == TSS2_TCTI_RC_BAD_SEQUENCE, "cancel has a command to cancel", rc);
-        slot.canceled = true;
+            require(rc == TSS2_TCTI_RC_BAD_SEQUENCE, "cancel has a command to cancel", rc);
     }
 
     void getPollHandles(Slot& slot, unsigned how) {
@@ -197,10 +224,13 @@ class World {
             Tss2_Tcti_GetPollHandles(slot.client.context, how == 0 ? nullptr : handles, &count));
         if (slot.state == State::Final) require(rc != TSS2_RC_SUCCESS, "a finalized one has none");
         if (rc != TSS2_RC_SUCCESS || how == 0) return;
-        require(count <= how, "no more handles than there is room", count);
-        for (size_t i = 0; i < count; ++i)
-            require(poll(&handles[i], 1, 0) >= 0 && (handles[i].revents & POLLNVAL) == 0,
-                    "a poll handle can be polled");
+        require(manner_.tells, "a child's handles are the reason to have some");
+        require(count == 1, "a context has one handle", count);
+        const int ready = poll(handles, 1, 0);
+        require(ready >= 0 && (handles[0].revents & POLLNVAL) == 0, "a poll handle can be polled");
+        if (slot.known > 0) require(ready == 1, "a response that is there is told of");
+        if (slot.state == State::Transmit)
+            require(ready == 0, "where there is none, none is told of");
     }
 
     /// Pointers to nothing, and contexts that are none.
@@ -258,6 +288,7 @@ class World {
 
     Input& input_;
     const test::ModelTpm::Size size_;
+    const Child::Manner manner_;
     const std::string confs_[2];
     Child children_[2];
     Slot slots_[4];

@@ -27,8 +27,16 @@ class Child {
         std::function<void(Bytes& response)> alter;
     };
 
+    /// In what child TCTIs differ.
+    struct Manner {
+        bool tells = false;    // it has a poll handle, readable when there is a response
+        bool forgets = false;  // once canceled, it gives no response before another command comes
+    };
+
     /// Until it is destroyed, the loader finds it under this name.
-    Child(const std::string& name, const test::ModelTpm::Size& size);
+    Child(const std::string& name, const test::ModelTpm::Size& size, Manner manner);
+    Child(const std::string& name, const test::ModelTpm::Size& size)
+        : Child(name, size, Manner{false, false}) {}
     ~Child();
     Child(const Child&) = delete;
     Child& operator=(const Child&) = delete;
@@ -40,8 +48,12 @@ class Child {
     /// Asked when it is opened and when it is to set a locality or cancel.
     std::function<TSS2_RC()> otherwise;
 
-    /// The most commands that one child gets; see Always holds.
-    static constexpr size_t kMostCommands = 200000;
+    /// While it is true the library waits without end, so nothing may be late any more.
+    void hurry(bool on);
+
+    /// A client's next step begins. What the library does for one ends after so many commands.
+    void beginStep() { commands_ = 0; }
+    static constexpr size_t kMostCommands = 20000;
 
     // For the loader's functions.
     static TSS2_RC load(const char* name, TSS2_TCTI_CONTEXT** context);
@@ -58,9 +70,12 @@ class Child {
     static TSS2_RC receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* response, int32_t);
     static TSS2_RC cancel(TSS2_TCTI_CONTEXT* context);
     static TSS2_RC setLocality(TSS2_TCTI_CONTEXT* context, uint8_t locality);
+    static TSS2_RC getPollHandles(TSS2_TCTI_CONTEXT* context, TSS2_TCTI_POLL_HANDLE* handles,
+                                  size_t* count);
 
     TSS2_RC sayOtherwise() const { return otherwise ? otherwise() : TSS2_RC_SUCCESS; }
     void execute(const Bytes& command);
+    void setReadable(bool readable) const;
 
     const std::string name_;
     Context context_{};
@@ -68,6 +83,10 @@ class Child {
     Deed deed_;
     Bytes response_;
     bool pending_ = false;
+    bool forgotten_ = false;  // pending, and canceled
+    bool hurried_ = false;
+    const Manner manner_;
+    const int handle_;
     size_t commands_ = 0;
 };
 

@@ -82,7 +82,7 @@ std::optional<Bytes> Client::send(const Bytes& command) {
 
 void prepareProcess() {
     static const bool done = [] {
-        setenv("TSS2_LOG", "all+none", 1);
+        setenv("TSS2_LOG", "all+none", 0);
         GTEST_FLAG_SET(break_on_failure, true);
         // The fuzzer keeps no input for a trap.
         signal(SIGTRAP, [](int) { abort(); });

@@ -46,13 +46,17 @@ class World {
           size_(chooseSize(input.u8())),
           conf_(chooseConf(input.u8())),
           child_(conf_.substr(conf_.rfind(',') + 1), size_) {
-        child_.script = [this](const Bytes&) { return deed(input_.u8()); };
+        child_.script = [this](const Bytes&) { return deed(); };
         child_.otherwise = [this] { return otherwise(); };
     }
 
     void run() {
         while (!input_.atEnd()) step();
-        for (Client& client : clients_) client.close();
+        for (Client& client : clients_) {
+            child_.beginStep();
+            stubborn_.reset();
+            client.close();
+        }
         // With sessions that it only said to have made, it may still claim more than there is.
         if (honest_) require(child_.tpm.loadedObjects() == 0, "no object is left");
         if (honest_) require(child_.tpm.loadedSessions() == 0, "no session is left");
@@ -60,6 +64,8 @@ class World {
 
   private:
     void step() {
+        child_.beginStep();
+        stubborn_.reset();
         const uint8_t whose = input_.u8() & 3;
         if (whose == 3) return clients_[input_.u8() % 3].close();
         Client& client = clients_[whose];
@@ -82,8 +88,13 @@ class World {
     }
 
     /// Mostly what it should do.
-    Child::Deed deed(uint8_t choice) {
+    Child::Deed deed() {
         Child::Deed deed;
+        if (stubborn_) {
+            answerWith(deed, test::response(*stubborn_).all());
+            return deed;
+        }
+        const uint8_t choice = input_.u8();
         if (choice < 128) return deed;
         if (choice < 144) {
             deed.tryAgain = choice & 15u;
@@ -100,7 +111,7 @@ class World {
                     deed.receiveFails = TSS2_TCTI_RC_IO_ERROR;
                 break;
             case 2:
-                answerWith(deed, test::response(kCodes[input_.u8() % std::size(kCodes)]).all());
+                answerWith(deed, test::response(chooseCode((choice & 8) != 0)).all());
                 break;
             case 3:
                 answerWith(deed, test::response(input_.u32()).all());
@@ -121,6 +132,12 @@ class World {
         return deed;
     }
 
+    /// `stubbornly`: the client's step brings nothing else any more.
+    TPM2_RC chooseCode(bool stubbornly) {
+        const TPM2_RC code = kCodes[input_.u8() % std::size(kCodes)];
+        if (stubbornly) stubborn_ = code;
+        return code;
+    }
     static void answerWith(Child::Deed& deed, const Bytes& octets) {
         deed.alter = [octets](Bytes& response) { response = octets; };
     }
@@ -149,6 +166,7 @@ class World {
     const std::string conf_;
     Child child_;
     bool honest_ = true;
+    std::optional<TPM2_RC> stubborn_;
     Client clients_[3];
     Contexts contexts_;
 };
