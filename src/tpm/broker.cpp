@@ -239,6 +239,7 @@ bool Broker::receive(Lock& lock, int32_t timeout) {
         return false;
     }
     if (rc == TSS2_RC_SUCCESS) {
+        cancelWanted_ = false;  // too late: the turn may go on with something else
         if (trace_ != nullptr) addToTrace(size);
         if (child_.isSpent()) closeChild(lock);
         send(lock, running_->user.answered(size));

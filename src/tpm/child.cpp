@@ -9,16 +9,40 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
+#include <ctime>
 
 #include "log/log.h"
 #include "tpm/child_name.h"
 #include "wire/command.h"
 
 namespace spaces::tpm {
+namespace {
+
+/// Calls into a child TCTI. One that writes to a connection whose other end has gone may get
+/// SIGPIPE, which would end the application; here it is an error code like any other.
+template <class Call>
+TSS2_RC withoutSigpipe(Call call) {
+    sigset_t sigpipe{}, before{};
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    const TSS2_RC rc = call();
+    if (sigismember(&before, SIGPIPE) != 1) {
+        const timespec now{};
+        while (rc != TSS2_RC_SUCCESS && sigtimedwait(&sigpipe, nullptr, &now) < 0 && errno == EINTR)
+            continue;
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+    return rc;
+}
+
+}  // namespace
 
 TSS2_RC Child::open() {
     if (isOpen()) return TSS2_RC_SUCCESS;
-    const TSS2_RC rc = Tss2_TctiLdr_Initialize(nameAndConf_.c_str(), &context_);
+    const TSS2_RC rc =
+        withoutSigpipe([this] { return Tss2_TctiLdr_Initialize(nameAndConf_.c_str(), &context_); });
     if (rc != TSS2_RC_SUCCESS)
         context_ = nullptr;
     else
@@ -27,7 +51,11 @@ TSS2_RC Child::open() {
 }
 
 void Child::close() {
-    if (isOpen()) Tss2_TctiLdr_Finalize(&context_);
+    if (isOpen())
+        withoutSigpipe([this] {
+            Tss2_TctiLdr_Finalize(&context_);
+            return TSS2_TCTI_RC_NO_CONNECTION;
+        });
     context_ = nullptr;
     descriptorCount_ = 0;
     canceled_ = repeating_ = false;
@@ -61,7 +89,8 @@ void Child::findDescriptors() {
 TSS2_RC Child::transmit(wire::Bytes command) {
     LOG_BYTES("to the TPM", command);
     canceled_ = repeating_ = false;
-    return Tss2_Tcti_Transmit(context_, command.size(), command.data());
+    return withoutSigpipe(
+        [&] { return Tss2_Tcti_Transmit(context_, command.size(), command.data()); });
 }
 
 TSS2_RC Child::receive(wire::ResponseBuffer response, size_t& size, int32_t timeout,
@@ -71,7 +100,9 @@ TSS2_RC Child::receive(wire::ResponseBuffer response, size_t& size, int32_t time
         if (rc != TSS2_RC_SUCCESS) return rc;
         timeout = TSS2_TCTI_TIMEOUT_BLOCK;
     }
-    const TSS2_RC rc = demand(response, size, timeout);
+    // It writes only where it has to take a cancel back.
+    const auto ask = [&] { return demand(response, size, timeout); };
+    const TSS2_RC rc = canceled_ ? withoutSigpipe(ask) : ask();
     if (rc != TSS2_RC_SUCCESS) return rc;
     if (size > response.size() || !wire::Response::wellFormed(response.first(size))) {
         LOG_ERROR("The child TCTI '%s' gave %zu octets that are no TPM response",
@@ -114,11 +145,14 @@ TSS2_RC Child::demand(wire::ResponseBuffer response, size_t& size, int32_t timeo
 }
 
 TSS2_RC Child::cancel() {
-    const TSS2_RC rc = Tss2_Tcti_Cancel(context_);
+    if (canceled_) return TSS2_RC_SUCCESS;  // some believe by now that nothing is running
+    const TSS2_RC rc = withoutSigpipe([this] { return Tss2_Tcti_Cancel(context_); });
     if (rc == TSS2_RC_SUCCESS) canceled_ = true;
     return rc;
 }
 
-TSS2_RC Child::setLocality(uint8_t locality) { return Tss2_Tcti_SetLocality(context_, locality); }
+TSS2_RC Child::setLocality(uint8_t locality) {
+    return withoutSigpipe([&] { return Tss2_Tcti_SetLocality(context_, locality); });
+}
 
 }  // namespace spaces::tpm
