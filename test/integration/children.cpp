@@ -6,19 +6,15 @@
 // What always holds here: behind every child is the test's own swtpm, so that `residue(sim)` can
 // ask the TPM itself what is left in it.
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
 
+#include "support/bridge.h"
 #include "support/bytes.h"
 #include "support/client.h"
 #include "support/command.h"
@@ -26,55 +22,11 @@
 #include "support/session.h"
 #include "support/simulator.h"
 
-#ifndef SUPPORT_PROGRAMS
-#error "SUPPORT_PROGRAMS must be the folder of mssim-bridge and device-bridge"
-#endif
-
 namespace spaces::test {
 namespace {
 
 constexpr TPM2_HANDLE kFirst = 0x80000000, kSecond = 0x80000001;
 constexpr TPM2_RC kReferenceH0 = 0x910, kReferenceS0 = 0x918;
-
-// A bridge program: ready once constructed, ended with the object.
-class Bridge {
-  public:
-    Bridge(const char* name, const Simulator& sim, const std::string& link = "") {
-        const std::string program = std::string(SUPPORT_PROGRAMS) + "/" + name;
-        const std::string port = std::to_string(sim.port());
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            ::dup2(ends[1], STDOUT_FILENO);
-            ::execl(program.c_str(), name, port.c_str(), link.empty() ? nullptr : link.c_str(),
-                    nullptr);
-            ::_exit(127);
-        }
-        ::close(ends[1]);
-        readLine(ends[0]);
-        if (line_.empty()) throw std::runtime_error(program + " does not start");
-    }
-    ~Bridge() {
-        ::kill(pid_, SIGTERM);
-        ::waitpid(pid_, nullptr, 0);
-    }
-    Bridge(const Bridge&) = delete;
-    Bridge& operator=(const Bridge&) = delete;
-
-    // What the program said when it was ready.
-    const std::string& line() const { return line_; }
-
-  private:
-    void readLine(int fd) {
-        char c;
-        while (::read(fd, &c, 1) == 1 && c != '\n') line_ += c;
-        ::close(fd);
-    }
-
-    pid_t pid_;
-    std::string line_;
-};
 
 class Children : public testing::TestWithParam<const char*> {
   protected:
@@ -84,10 +36,10 @@ class Children : public testing::TestWithParam<const char*> {
         if (kind == "swtpm") {
             conf = Client::spaceConf(sim);
         } else if (kind == "device") {
-            bridge = std::make_unique<Bridge>("device-bridge", sim, folder + "/tpm0");
+            bridge = std::make_unique<Bridge>("device-bridge", sim.port(), folder + "/tpm0");
             conf = Client::spaceConf("device:" + bridge->line());
         } else if (kind == "mssim") {
-            bridge = std::make_unique<Bridge>("mssim-bridge", sim);
+            bridge = std::make_unique<Bridge>("mssim-bridge", sim.port());
             conf = Client::spaceConf("mssim:host=127.0.0.1,port=" + bridge->line());
         } else if (kind == "spaces_pcap") {
             conf = Client::spaceConf("pcap:" + sim.conf());

@@ -23,7 +23,6 @@ namespace {
 using namespace spaces::test;
 
 constexpr size_t kMaxResponseSize = 1700;
-constexpr uint32_t kMaxCommandSize = 4096;
 
 const char* linkPath = nullptr;
 
@@ -49,13 +48,9 @@ class Terminal {
         if (::symlink(name, link) != 0) fail(link);
     }
 
-    Bytes readCommand() const {
-        Bytes command(kHeaderSize);
-        readAll(master_.get(), command);
-        const uint32_t size = readU32(command, 2);
-        if (size < kHeaderSize || size > kMaxCommandSize) throw std::runtime_error("bad size");
-        command.resize(size);
-        if (size > kHeaderSize) readAll(master_.get(), std::span(command).subspan(kHeaderSize));
+    Bytes command() const {
+        Bytes command;
+        readCommand(master_.get(), command);
         return command;
     }
 
@@ -83,7 +78,7 @@ int main(int argc, char** argv) try {
     const Terminal terminal(linkPath);
     std::printf("%s\n", linkPath);
     std::fflush(stdout);
-    for (;;) terminal.writeResponse(tpm.command(terminal.readCommand()));
+    for (;;) terminal.writeResponse(tpm.command(terminal.command()));
 } catch (const std::exception& error) {
     std::fprintf(stderr, "device-bridge: %s\n", error.what());
     if (linkPath != nullptr) ::unlink(linkPath);

@@ -4,13 +4,14 @@
 // towards the TPM, so that tests can run over the mssim TCTI. swtpm's control port must be
 // SWTPM-PORT + 1. Prints the port P of the TPM command interface when it is ready; the platform
 // interface is P + 1. Serves one client at a time, as the simulator does, and the next one when
-// that has gone. Ends on SIGTERM or with its parent.
+// that has gone; platform requests also while the TPM works at a command, so that it can be
+// canceled. Ends on SIGTERM or with its parent.
 
+#include <netinet/tcp.h>
 #include <poll.h>
 
 #include <cstdio>
 #include <exception>
-#include <random>
 
 #include "swtpm_link.h"
 
@@ -30,48 +31,26 @@ enum MsSim : uint32_t {
 
 constexpr uint32_t kMaxCommandSize = 4096;
 
-Descriptor listenOn(uint16_t port) {
-    Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const int on = 1;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    const sockaddr_in address = loopback(port);
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(socket.get(), 4) != 0) {
-        return {};
-    }
-    return socket;
-}
-
 class Bridge {
   public:
-    explicit Bridge(uint16_t swtpmPort) : tpm_(swtpmPort) { listenOnPair(); }
+    explicit Bridge(uint16_t swtpmPort) : tpm_(swtpmPort) {}
 
-    uint16_t port() const { return port_; }
+    uint16_t port() const { return listeners_.port; }
 
     [[noreturn]] void run() {
         for (;;) {
-            // A listener waits while its interface has a client; poll() ignores a negative fd.
-            pollfd fds[] = {{client_ ? client_.get() : listener_.get(), POLLIN, 0},
-                            {platform_ ? platform_.get() : platformListener_.get(), POLLIN, 0}};
+            // A listener waits while its interface has a client, and a client while the TPM works.
+            const Descriptor& first = running_ ? running_ : client_ ? client_ : listeners_.first;
+            const Descriptor& second = platform_ ? platform_ : listeners_.second;
+            pollfd fds[] = {{first.get(), POLLIN, 0}, {second.get(), POLLIN, 0}};
             if (::poll(fds, 2, -1) < 0 && errno != EINTR) fail("poll");
-            if (fds[0].revents != 0) turn(listener_, client_, &Bridge::serveTpm);
-            if (fds[1].revents != 0) turn(platformListener_, platform_, &Bridge::servePlatform);
+            if (fds[0].revents != 0)
+                turn(listeners_.first, client_, running_ ? &Bridge::answer : &Bridge::serveTpm);
+            if (fds[1].revents != 0) turn(listeners_.second, platform_, &Bridge::servePlatform);
         }
     }
 
   private:
-    // TCTI conf names one port only; outside the range the kernel gives to outgoing connections.
-    void listenOnPair() {
-        std::random_device random;
-        for (int attempt = 0; attempt < 1000; ++attempt) {
-            port_ = static_cast<uint16_t>(10000 + random() % 20000);
-            listener_ = listenOn(port_);
-            platformListener_ = listenOn(static_cast<uint16_t>(port_ + 1));
-            if (listener_ && platformListener_) return;
-        }
-        throw std::runtime_error("no two free ports in a row");
-    }
-
     // Accepts the interface's next client, or serves one request of its present one. A client that
     // ends, or that breaks the protocol, loses its connection and nothing else.
     void turn(const Descriptor& listener, Descriptor& client, bool (Bridge::*serve)()) {
@@ -79,6 +58,10 @@ class Bridge {
             client = Descriptor(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
             return;
         }
+        // The mssim TCTI sends a command in two pieces, and the second only once the first is
+        // acknowledged: which the kernel likes to put off for 40 ms.
+        const int on = 1;
+        ::setsockopt(client.get(), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
         try {
             if ((this->*serve)()) return;
         } catch (const std::exception& error) {
@@ -104,7 +87,13 @@ class Bridge {
         if (readU32(command, 2) != size) throw std::runtime_error("sizes disagree");
 
         tpm_.setLocality(setup[0]);
-        const Bytes response = tpm_.command(command);
+        running_ = tpm_.begin(command);
+        return true;
+    }
+
+    bool answer() {
+        const Descriptor running = std::move(running_);
+        const Bytes response = SwtpmLink::finish(running);
         Bytes answer = u32(static_cast<uint32_t>(response.size()));
         append(answer, response);
         append(answer, 0, 4);
@@ -120,7 +109,7 @@ class Bridge {
             case kStop:
                 return false;
             case kCancelOn:
-                tpm_.cancel();
+                if (running_) tpm_.cancel();
                 break;
             case kPowerOn:  // swtpm has power and NV for as long as it runs
             case kNvOn:
@@ -134,9 +123,9 @@ class Bridge {
     }
 
     SwtpmLink tpm_;
-    uint16_t port_ = 0;
-    Descriptor listener_, platformListener_;
+    const Listeners listeners_;
     Descriptor client_, platform_;
+    Descriptor running_;  // the command that the TPM works at
 };
 
 }  // namespace

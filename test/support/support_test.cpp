@@ -9,6 +9,7 @@
 #include "client.h"
 #include "command.h"
 #include "crypto.h"
+#include "gate.h"
 #include "response.h"
 #include "session.h"
 #include "simulator.h"
@@ -282,6 +283,46 @@ TEST_F(Support, ListsHandlesOverSeveralPages) {
     }
     EXPECT_EQ(handles(client, TPM2_LOADED_SESSION_FIRST).size(), 2u);
     EXPECT_EQ(handles(client, TPM2_ACTIVE_SESSION_FIRST).size(), 40u);
+}
+
+TEST_F(Support, AGateHoldsCommandsAndLetsThemThrough) {
+    Gate gate(sim);
+    Client behind(gate.conf());
+    behind.ok(getRandom());
+    gate.close();
+    ASSERT_EQ(behind.transmit(readPublic(kFirst)), TSS2_RC_SUCCESS);
+    EXPECT_EQ(gate.await(), TPM2_CC_ReadPublic);
+    EXPECT_EQ(sim.commandCount(), 1u);
+    gate.passOne();
+    Bytes response;
+    ASSERT_EQ(behind.receive(response), TSS2_RC_SUCCESS);
+    EXPECT_EQ(rc(response), TPM2_RC_REFERENCE_H0);
+    ASSERT_EQ(behind.transmit(getRandom()), TSS2_RC_SUCCESS);
+    EXPECT_EQ(gate.await(), TPM2_CC_GetRandom);
+    EXPECT_EQ(sim.commandCount(), 2u);
+    gate.open();
+    ASSERT_EQ(behind.receive(response), TSS2_RC_SUCCESS);
+    EXPECT_EQ(gate.commands(), sim.commands());
+}
+
+TEST_F(Support, AGateCancelsWhatWaits) {
+    Gate gate(sim);
+    Client behind(gate.conf());
+    for (const auto what : {Gate::OnCancel::answerCanceled, Gate::OnCancel::carryOn}) {
+        gate.onCancel(what);
+        gate.close();
+        ASSERT_EQ(behind.transmit(getRandom()), TSS2_RC_SUCCESS);
+        gate.await();
+        SwtpmLink(gate.port()).cancel();
+        const bool canceled = what == Gate::OnCancel::answerCanceled;
+        if (!canceled) gate.open();
+        Bytes response;
+        ASSERT_EQ(behind.receive(response), TSS2_RC_SUCCESS);
+        EXPECT_EQ(rc(response), canceled ? TPM2_RC_CANCELED : TPM2_RC_SUCCESS);
+    }
+    EXPECT_EQ(gate.cancels(), 2u);
+    EXPECT_EQ(gate.commandCount(), 2u);
+    EXPECT_EQ(sim.commandCount(), 1u);
 }
 
 TEST(SupportSimulator, EndsItsProcess) {

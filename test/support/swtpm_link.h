@@ -17,6 +17,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -108,14 +109,65 @@ inline Descriptor connectLoopback(uint16_t port) {
     return socket;
 }
 
+// Two free ports in a row: a conf names one only. Outside the range the kernel gives to outgoing
+// connections.
+struct Listeners {
+    Listeners() {
+        std::random_device random;
+        for (int attempt = 0; attempt < 1000; ++attempt) {
+            port = static_cast<uint16_t>(10000 + random() % 20000);
+            first = listenOn(port);
+            second = listenOn(static_cast<uint16_t>(port + 1));
+            if (first && second) return;
+        }
+        throw std::runtime_error("no two free ports in a row");
+    }
+
+    uint16_t port = 0;
+    Descriptor first, second;
+
+  private:
+    static Descriptor listenOn(uint16_t port) {
+        Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        const int on = 1;
+        ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        const sockaddr_in address = loopback(port);
+        if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+                0 ||
+            ::listen(socket.get(), 4) != 0) {
+            return {};
+        }
+        return socket;
+    }
+};
+
+// One TPM command from a client; false if there is none more.
+inline bool readCommand(int client, Bytes& command) {
+    constexpr uint32_t kMaxCommandSize = 4096;
+    command.resize(kHeaderSize);
+    if (!readAll(client, command)) return false;
+    const uint32_t size = readU32(command, 2);
+    if (size < kHeaderSize || size > kMaxCommandSize) throw std::runtime_error("bad size");
+    command.resize(size);
+    if (size > kHeaderSize) readAll(client, std::span(command).subspan(kHeaderSize));
+    return true;
+}
+
 class SwtpmLink {
   public:
     explicit SwtpmLink(uint16_t port) : port_(port) {}
 
     // One TPM command to the data port; the whole response.
-    Bytes command(std::span<const uint8_t> bytes) const {
-        const Descriptor socket = connectLoopback(port_);
+    Bytes command(std::span<const uint8_t> bytes) const { return finish(begin(bytes)); }
+
+    // The same in two steps: the connection becomes readable when the response is there.
+    Descriptor begin(std::span<const uint8_t> bytes) const {
+        Descriptor socket = connectLoopback(port_);
         sendAll(socket.get(), bytes);
+        return socket;
+    }
+
+    static Bytes finish(const Descriptor& socket) {
         Bytes response(kHeaderSize);
         if (!readAll(socket.get(), response)) throw std::runtime_error("swtpm gave no response");
         const uint32_t size = readU32(response, 2);
@@ -134,10 +186,10 @@ class SwtpmLink {
 
     void cancel() const { control(u32(kCmdCancelTpmCmd)); }
 
-  private:
     static constexpr uint32_t kCmdSetLocality = 5;
     static constexpr uint32_t kCmdCancelTpmCmd = 9;
 
+    // A control command that answers with nothing but its result, which must be good.
     void control(std::span<const uint8_t> request) const {
         const Descriptor socket = connectLoopback(static_cast<uint16_t>(port_ + 1));
         sendAll(socket.get(), request);
@@ -148,6 +200,7 @@ class SwtpmLink {
         }
     }
 
+  private:
     uint16_t port_;
 };
 
