@@ -15,6 +15,8 @@ arguments=()
 case ${program##*/} in
     # What is free, and what is in the TPM, is known only while everything fits.
     counts.int) everything=(swap=on) ;;
+    # These say which command of a turn is the first, or care for turns as a whole.
+    cancel.int | waiting.int) everything=(swap=on) ;;
     # The gap of a TPM without spaces is the same as ever.
     contexts.int) arguments=(--gtest_filter=-On/Gap.*) ;;
     # These set the limits themselves, or choose swapping of their own accord.
