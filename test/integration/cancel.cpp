@@ -130,6 +130,16 @@ TEST_P(CancelRunning, MayComeToNothing) {
     expectOwnAnswers({&a, &b, &c});
 }
 
+TEST_P(CancelRunning, MayBeAskedForAgain) {
+    gate.onCancel(Gate::OnCancel::carryOn);
+    Client a = space(), b = space();
+    start(a, createPrimary());
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(hex(a.cancel()), hex(TSS2_RC_SUCCESS));
+    gate.open();
+    EXPECT_EQ(hex(handle(answer(a))), hex(kFirst));
+    expectOwnAnswers({&a, &b});
+}
+
 TEST_P(CancelRunning, SaysNoResponseBeforeItIsThere) {
     gate.onCancel(Gate::OnCancel::carryOn);
     Client a = space(), b = space();

@@ -231,10 +231,43 @@ TEST_P(FinalizeAfterRestart, TouchesNobodyElses) {
     EXPECT_EQ(residue(sim), "");
 }
 
+// ---- A simulator that is gone, connection and all
+
+/// Who writes to it meanwhile gets an error and no signal.
+class FinalizeWithoutSimulator : public OverEachChild {};
+
+TEST_P(FinalizeWithoutSimulator, Idle) {
+    Client a = space(), b = space();
+    a.ok(kMakers[0]);
+    bridge.reset();
+    a.close();
+    EXPECT_EQ(hex(rc(b.send(getRandom())) & TSS2_RC_LAYER_MASK), hex(TSS2_RESMGR_RC_LAYER));
+    b.close();
+}
+
+TEST_P(FinalizeWithoutSimulator, Running) {
+    for (const bool cancels : {false, true}) {
+        if (bridge == nullptr) startBridge();
+        Client a = space(), b = space();
+        b.ok(kMakers[0]);
+        gate.onCancel(Gate::OnCancel::carryOn);
+        start(a, kMakers[0]);
+        if (cancels) a.cancel();
+        ASSERT_EQ(b.transmit(getRandom()), TSS2_RC_SUCCESS);
+        bridge.reset();
+        gate.open();
+        a.close();
+        EXPECT_EQ(hex(rc(answer(b)) & TSS2_RC_LAYER_MASK), hex(TSS2_RESMGR_RC_LAYER));
+        b.close();
+    }
+}
+
 constexpr const char* kAll[] = {"swtpm", "device", "mssim", "pcap_mssim"};
 
 INSTANTIATE_TEST_SUITE_P(Over, Finalize, testing::ValuesIn(kAll), kindOf);
 INSTANTIATE_TEST_SUITE_P(Over, FinalizeAfterDeath, testing::ValuesIn(kAll), kindOf);
+INSTANTIATE_TEST_SUITE_P(Over, FinalizeWithoutSimulator,
+                         testing::Values("device", "mssim", "pcap_mssim"), kindOf);
 // The device bridge ends with its TPM.
 INSTANTIATE_TEST_SUITE_P(Over, FinalizeAfterRestart,
                          testing::Values("swtpm", "mssim", "pcap_mssim"), kindOf);

@@ -256,6 +256,34 @@ TEST_F(TellingChild, ACancelOfWhatIsOverByThenSucceeds) {
     EXPECT_EQ(b.answers, answers({2}));
 }
 
+/// Whose first command alone is the client's.
+class Probing : public User {
+  public:
+    using User::User;
+    bool cancels() override {
+        if (!answers.empty()) return false;
+        asked.count_down();
+        return true;
+    }
+    std::latch asked{1};
+};
+
+/// The response may be there before whoever waits for it learns of the cancel, and the turn go on.
+TEST_F(TellingChild, ACancelDoesNotHitWhatTheTurnSendsNext) {
+    Probing user(broker);
+    std::thread canceler;
+    expect(1).whileReceiving([&] {
+        canceler = std::thread([&] { EXPECT_EQ(user.channel->cancel(), TSS2_RC_SUCCESS); });
+        user.asked.wait();  // the canceler has the lock, and the response is past asking
+    });
+    expect(2);
+    user.submit({numbered(1), numbered(2)});
+    EXPECT_TRUE(user.channel->wait(kBlock));
+    canceler.join();
+    EXPECT_EQ(child.cancels, 0u);
+    EXPECT_EQ(user.answers, answers({1, 2}));
+}
+
 TEST_F(BrokerTest, AChildThatCannotBeInterruptedCannotBeAskedToCancelMeanwhile) {
     std::latch receiving(1), canceled(1);
     expect(1).whileReceiving([&] {
