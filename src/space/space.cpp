@@ -16,9 +16,6 @@ namespace {
 
 constexpr size_t kFlushSize = wire::kHeaderSize + wire::kHandleSize;
 
-/// The kernel's resource manager says so itself of a command that the TPM does not have.
-constexpr TPM2_RC kUnknownToManager = TSS2_RESMGR_RC_LAYER | TPM2_RC_COMMAND_CODE;
-
 /// What a private TPM could never say: the resource manager's own layer. A base code of TRY_AGAIN
 /// would be read as an invitation to call again, whatever the layer.
 TPM2_RC ownCode(TSS2_RC rc) {
@@ -379,8 +376,6 @@ tpm::Exchange Space::commandAnswered(size_t size) {
     const TPM2_RC code = wire::Response({response_.data(), size}).code();
     if (code == TPM2_RC_SUCCESS) {
         succeeded(size);
-    } else if (code == kUnknownToManager && tpm_.isResourceManager()) {
-        answer(TPM2_RC_COMMAND_CODE);
     } else if (code == plan_.poisonAnswer && plan_.poisonMeaning != 0) {
         answer(plan_.poisonMeaning);
     } else if (isWorthLooking(code)) {

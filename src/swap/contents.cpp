@@ -168,6 +168,13 @@ size_t Contents::loadedSessions() const {
         std::ranges::count_if(sessions_, [](const Session& s) { return s.inTpm(); }));
 }
 
+size_t Contents::countSessions() const {
+    return static_cast<size_t>(
+        std::count_if(sessions_.begin(), sessions_.end(), [](const Session& each) {
+            return each.place == Session::Place::Loaded || each.place == Session::Place::Out;
+        }));
+}
+
 const Session* Contents::unsettledSession() const {
     const auto at = std::find_if(sessions_.begin(), sessions_.end(), [](const Session& each) {
         return !each.stale && (each.uncertain || each.place == Session::Place::Due);

@@ -106,6 +106,7 @@ class Contents {
     /// It is not in the TPM any more. Without a good context it is gone altogether.
     void becomeAbsent(TPM2_HANDLE given);
 
+    size_t countObjects() const { return objects_.size() - free_.size(); }
     /// The given handles of what is in the TPM.
     const std::vector<TPM2_HANDLE>& residents() const { return residents_; }
 
@@ -132,6 +133,8 @@ class Contents {
     const std::vector<Session>& sessions() const { return sessions_; }
     void removeLoadedSessions();
     size_t loadedSessions() const;
+    /// Those that are loaded as far as their clients know.
+    size_t countSessions() const;
     /// The saved one with the lowest sequence; null if none is saved.
     Session* oldestSaved();
     /// One whose renewal is half done, or of which it is not known where it is; null if there is

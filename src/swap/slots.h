@@ -15,7 +15,12 @@ class Slots {
 
     explicit Slots(unsigned limit = kUnlimited) : limit_(limit), believed_(limit) {}
 
-    bool roomFor(size_t used, size_t more) const { return used + more <= believed_; }
+    bool roomFor(size_t used, size_t more) const {
+        return used + more <= std::min(believed_, wanted_);
+    }
+
+    /// For now it is not worth while to use more.
+    void want(unsigned count) { wanted_ = count; }
 
     /// So many were in use at once.
     void worked(size_t used) {
@@ -40,6 +45,7 @@ class Slots {
   private:
     unsigned limit_;
     unsigned believed_;
+    unsigned wanted_ = kUnlimited;
     unsigned proven_ = 0;
     unsigned evictions_ = 0;
 };

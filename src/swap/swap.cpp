@@ -2,6 +2,7 @@
 // What all turns share; see swap.h.
 #include "swap/swap.h"
 
+#include <algorithm>
 #include <new>
 
 #include "swap/turn.h"
@@ -11,6 +12,8 @@ namespace spaces::swap {
 Swap::Swap(tpm::Tpm& below, const Limits& limits, log::Trace* trace)
     : below_(below),
       trace_(trace),
+      adaptsObjects_(below.isResourceManager() && limits.objects == Slots::kUnlimited),
+      adaptsSessions_(below.isResourceManager() && limits.sessions == Slots::kUnlimited),
       objectSlots_(limits.objects),
       sessionSlots_(limits.sessions),
       leftovers_(limits.leftovers) {}
@@ -38,9 +41,22 @@ void Swap::enterEpoch() {
     contents_.loseResidents();
 }
 
+/// A resource manager moves all that is loaded for every command. What it can hold is best left to
+/// it; beyond that it would be moved by both, and as little as can be is the cheapest.
+void Swap::adaptToManager(size_t moreObjects, size_t moreSessions) {
+    constexpr unsigned kSlotsOfManagers = 3;
+    const auto worthWhile = [](size_t count) { return count <= kSlotsOfManagers ? 3u : 1u; };
+    if (adaptsObjects_) objectSlots_.want(worthWhile(contents_.countObjects() + moreObjects));
+    if (adaptsSessions_) sessionSlots_.want(worthWhile(contents_.countSessions() + moreSessions));
+}
+
 void Swap::traceSlots() {
     if (trace_ != nullptr)
         trace_->setSlots(contents_.residents().size(), contents_.loadedSessions());
+}
+
+void Swap::noteSequence(uint64_t sequence) {
+    newestSequence_ = isResourceManager() ? sequence : std::max(newestSequence_, sequence);
 }
 
 bool Swap::setAside() {

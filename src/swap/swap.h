@@ -58,6 +58,9 @@ class Swap final : public tpm::Tpm {
 
     void enterEpoch();
     void traceSlots();
+    /// Of a session's context that was just saved.
+    void noteSequence(uint64_t sequence);
+    void adaptToManager(size_t moreObjects, size_t moreSessions);
     /// The TPM was reset or powered down. What was moved out may still be tracked by the TPM after
     /// its next Startup.
     void tpmStopped();
@@ -73,11 +76,13 @@ class Swap final : public tpm::Tpm {
     Contents contents_;
     Policy objectPolicy_;
     Policy sessionPolicy_;
+    bool adaptsObjects_;  // to a resource manager below, where the user sets no limit
+    bool adaptsSessions_;
     Slots objectSlots_;
     Slots sessionSlots_;
     tpm::Leftovers leftovers_;
     bool shutDown_ = false;        // since then, no Startup
-    uint64_t newestSequence_ = 0;  // of any session context seen
+    uint64_t newestSequence_ = 0;  // of any session context seen, or guessed: see foreseeGap()
     unsigned epoch_ = 0;
     SavedContext aside_;
 

@@ -123,6 +123,8 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     readNames();
     if (command_.purpose == tpm::Purpose::Presence && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
     readNeeds();
+    swap_.adaptToManager(objectRoom_, sessionRoom_);
+    foreseeGap();
     return next();
 }
 
@@ -314,6 +316,18 @@ bool Swap::Turn::startRenewing() {
     const uint64_t newest = std::max(swap_.newestSequence_, oldest->sequence);
     renewBelow_ = oldest->sequence + (newest - oldest->sequence) / 2 + 1;
     return true;
+}
+
+/// A resource manager below saves what is loaded, for every command and without our seeing it, and
+/// when the context gap refuses that, it drops everything. So the gap must never be reached: what
+/// is saved is renewed in time even for a TPM that counts to 255 only.
+void Swap::Turn::foreseeGap() {
+    if (!swap_.isResourceManager() || swap_.shutDown_) return;
+    constexpr uint64_t kFarEnough = 100;
+    swap_.newestSequence_ += contents_.loadedSessions();
+    const Session* oldest = contents_.oldestSaved();
+    if (oldest != nullptr && swap_.newestSequence_ > oldest->sequence + kFarEnough)
+        renewBelow_ = oldest->sequence + 1;
 }
 
 /// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
@@ -528,7 +542,15 @@ void Swap::Turn::noteSaved(wire::Response response) {
     session->sequence = context.sequence();
     session->context = std::move(saved);
     session->clientContext = SavedContext();
-    swap_.newestSequence_ = std::max(swap_.newestSequence_, context.sequence());
+    swap_.noteSequence(context.sequence());
+}
+
+/// Only Shutdown writes down which sessions there are: one that was saved at that time, and flushed
+/// since, is there again after Startup, and is flushed then.
+void Swap::Turn::noteFlushedSession() {
+    const Session* session = contents_.findSession(flushed_);
+    const bool comesBack = swap_.shutDown_ && session != nullptr && !session->inTpm();
+    if (!comesBack || session->place == Session::Place::Client) contents_.removeSession(flushed_);
 }
 
 void Swap::Turn::noteByCode(wire::Response response) {
@@ -538,7 +560,7 @@ void Swap::Turn::noteByCode(wire::Response response) {
             break;
         case TPM2_CC_FlushContext:
             if (wire::isSession(flushed_))
-                contents_.removeSession(flushed_);
+                noteFlushedSession();
             else if (flushed_ != 0)
                 contents_.removeObject(flushed_);
             break;
@@ -676,7 +698,7 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
     session.place = place;
     session.uncertain = false;
     session.sequence = context.sequence();
-    swap_.newestSequence_ = std::max(swap_.newestSequence_, session.sequence);
+    swap_.noteSequence(session.sequence);
 }
 
 tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {

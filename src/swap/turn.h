@@ -78,6 +78,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     // What is missing; nothing if nothing is, or if nothing can be done about it.
     using MaybeExchange = std::optional<tpm::Exchange>;
     tpm::Exchange next();
+    void foreseeGap();
     MaybeExchange staleMissing();
     MaybeExchange renewalMissing();
     MaybeExchange objectMissing(const Named& named);
@@ -105,6 +106,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     void useNamed();
     void adopt(wire::Response& response);
     void noteSaved(wire::Response response);
+    void noteFlushedSession();
     void noteByCode(wire::Response response);
     void markStale();
 

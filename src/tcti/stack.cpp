@@ -97,14 +97,12 @@ Stack::Stack(const std::string& child, const Conf& conf)
       ownership(conf.leftovers, traceFor(conf)),
       swaps(conf.swap) {
 #if SPACES_SWAPPING
-    // A child that is a resource manager moves everything resident on every command: as little
-    // as can be is the cheapest there.
-    const unsigned usual = broker.isResourceManager() ? 1 : swap::Slots::kUnlimited;
+    constexpr unsigned kAll = swap::Slots::kUnlimited;
     if (swaps)
-        swap.emplace(broker,
-                     swap::Limits{conf.objects.value_or(usual), conf.sessions.value_or(usual),
-                                  conf.leftovers},
-                     traceFor(conf));
+        swap.emplace(
+            broker,
+            swap::Limits{conf.objects.value_or(kAll), conf.sessions.value_or(kAll), conf.leftovers},
+            traceFor(conf));
 #endif
 }
 

@@ -2,6 +2,7 @@
 // The line before the TPM and how it moves; see broker.h.
 #include "tpm/broker.h"
 
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -14,6 +15,9 @@
 
 namespace spaces::tpm {
 namespace {
+
+/// The kernel's resource manager says so itself of a command that the TPM does not have.
+constexpr TPM2_RC kUnknownToManager = TSS2_RESMGR_RC_LAYER | TPM2_RC_COMMAND_CODE;
 
 constexpr auto kRetryInterval = std::chrono::milliseconds(50);
 
@@ -133,6 +137,20 @@ bool Broker::sleepUntil(Lock& lock, std::optional<Clock::time_point> deadline,
     return changed_.wait_until(lock, *deadline, condition);
 }
 
+/// Every call into the child: without the lock, so that the others can come and go meanwhile.
+template <class Call>
+TSS2_RC Broker::call(Lock& lock, Call intoTheChild) {
+    changed_.wait(lock, [this] { return !forking_; });
+    caller_ = pthread_self();
+    calling_ = true;
+    lock.unlock();
+    const TSS2_RC rc = intoTheChild();
+    lock.lock();
+    calling_ = false;
+    if (forking_) changed_.notify_all();
+    return rc;
+}
+
 // ---- The line -----------------------------------------------------------------------------------
 
 void Broker::enqueue(Place& place) {
@@ -180,6 +198,7 @@ void Broker::trySending(Lock& lock) {
     if (rc == TSS2_RC_SUCCESS) {
         const TSS2_RC transmitted = transmit(lock);
         sent_ = true;
+        if (transmitted == Child::kTooLarge) return answerTooLarge(lock);
         if (transmitted != TSS2_RC_SUCCESS) breakConnection(lock, transmitted);
         return;
     }
@@ -188,6 +207,12 @@ void Broker::trySending(Lock& lock) {
     const bool refused = rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE;
     if (child_.isOpen() && !refused) return breakConnection(lock, rc);
     fail(rc);
+}
+
+/// What a TPM answers to a command that it has no room for.
+void Broker::answerTooLarge(Lock& lock) {
+    const wire::ResponseBuffer buffer(exchange_.response, wire::kMaxResponseSize);
+    send(lock, running_->user.answered(wire::putCode(buffer, TPM2_RC_COMMAND_SIZE)));
 }
 
 /// Makes the child ready for the running user's command.
@@ -199,17 +224,12 @@ TSS2_RC Broker::prepareChild(Lock& lock) {
 TSS2_RC Broker::transmit(Lock& lock) {
     ++running_->sent;
     if (trace_ != nullptr) sentAt_ = Clock::now();
-    lock.unlock();
-    const TSS2_RC rc = child_.transmit(exchange_.command);
-    lock.lock();
-    return rc;
+    return call(lock, [this] { return child_.transmit(exchange_.command); });
 }
 
 TSS2_RC Broker::useLocality(Lock& lock, uint8_t locality) {
     if (locality == locality_) return TSS2_RC_SUCCESS;
-    lock.unlock();
-    const TSS2_RC rc = child_.setLocality(locality);
-    lock.lock();
+    const TSS2_RC rc = call(lock, [&] { return child_.setLocality(locality); });
     if (rc == TSS2_RC_SUCCESS)
         locality_ = locality;
     else
@@ -229,10 +249,9 @@ bool Broker::move(Lock& lock, const Deadline& deadline) {
 
 bool Broker::receive(Lock& lock, int32_t timeout) {
     size_t size = 0;
-    lock.unlock();
     const wire::ResponseBuffer buffer(exchange_.response, wire::kMaxResponseSize);
-    const TSS2_RC rc = child_.receive(buffer, size, timeout, interruption_.number());
-    lock.lock();
+    const TSS2_RC rc =
+        call(lock, [&] { return child_.receive(buffer, size, timeout, interruption_.number()); });
     if (rc == TSS2_TCTI_RC_TRY_AGAIN) {
         if (cancelWanted_) cancelAnswer_ = cancelInChild(lock);
         cancelWanted_ = false;
@@ -240,6 +259,8 @@ bool Broker::receive(Lock& lock, int32_t timeout) {
     }
     if (rc == TSS2_RC_SUCCESS) {
         cancelWanted_ = false;  // too late: the turn may go on with something else
+        if (isResourceManager_ && wire::Response(buffer.first(size)).code() == kUnknownToManager)
+            size = wire::putCode(buffer, TPM2_RC_COMMAND_CODE);
         if (trace_ != nullptr) addToTrace(size);
         if (child_.isSpent()) closeChild(lock);
         send(lock, running_->user.answered(size));
@@ -269,10 +290,7 @@ void Broker::addToTrace(size_t responseSize) const {
 }
 
 TSS2_RC Broker::cancelInChild(Lock& lock) {
-    lock.unlock();
-    const TSS2_RC rc = child_.cancel();
-    lock.lock();
-    return rc;
+    return call(lock, [this] { return child_.cancel(); });
 }
 
 // ---- The child, coming and going ----------------------------------------------------------------
@@ -295,10 +313,10 @@ TSS2_RC Broker::connect() {
 /// Not opened, and `busySince_` set: to be tried again at `retryAt_`.
 TSS2_RC Broker::openChild(Lock& lock) {
     if (child_.isOpen()) return TSS2_RC_SUCCESS;
-    TSS2_RC rc = TSS2_TCTI_RC_IO_ERROR;
-    lock.unlock();
-    if (!busySince_ || busy_.device.empty() || isFree(busy_.device)) rc = child_.open();
-    lock.lock();
+    const bool tried = busySince_ && !busy_.device.empty();
+    const TSS2_RC rc = call(lock, [&] {
+        return tried && !isFree(busy_.device) ? TSS2_TCTI_RC_IO_ERROR : child_.open();
+    });
     if (rc == TSS2_RC_SUCCESS)
         childOpened();
     else
@@ -338,9 +356,10 @@ void Broker::childNotOpened(TSS2_RC rc) {
 void Broker::closeChild(Lock& lock) {
     watchable_ = false;
     progress_.unwatch(child_.descriptors());
-    lock.unlock();
-    child_.close();
-    lock.lock();
+    call(lock, [this] {
+        child_.close();
+        return TSS2_RC_SUCCESS;
+    });
 }
 
 /// The child failed in the middle of an exchange: what state it is in cannot be known.
@@ -362,15 +381,23 @@ void Broker::fail(TSS2_RC rc) {
 /// process without a trace in its memory; so that thread is waited for.
 void Broker::beforeFork() {
     Lock lock(mutex_);
-    if (child_.connectsForEachCommand())
-        sleepUntil(lock, std::nullopt, [this] { return !driven_; });
+    forking_ = true;
+    const auto elsewhere = [this] { return !calling_ || pthread_equal(caller_, pthread_self()); };
+    if (child_.connectsForEachCommand()) sleepUntil(lock, std::nullopt, elsewhere);
     lock.release();
+}
+
+void Broker::afterForkInParent() {
+    forking_ = false;
+    changed_.notify_all();
+    mutex_.unlock();
 }
 
 void Broker::afterForkInChild() {
     new (&mutex_) std::mutex;
     // Destroying the old one would wait for threads that are not here.
     new (&changed_) std::condition_variable;
+    forking_ = calling_ = false;
     child_.abandon();
     abandoned_ = true;
 }
@@ -486,9 +513,7 @@ TSS2_RC Broker::Place::tryLocality(uint8_t locality) {
     const Driving driving(broker_);
     TSS2_RC rc = broker_.openChild(lock);
     if (rc == TSS2_RC_SUCCESS) {
-        lock.unlock();
-        rc = broker_.child_.setLocality(locality);
-        lock.lock();
+        rc = broker_.call(lock, [&] { return broker_.child_.setLocality(locality); });
         if (rc == TSS2_RC_SUCCESS) broker_.locality_ = locality;
     }
     broker_.advance(lock);

@@ -17,6 +17,8 @@
 //   opens it again.
 #pragma once
 
+#include <pthread.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -51,7 +53,7 @@ class Broker final : public Tpm {
     // Around fork(), so that the forked process finds everything in a state in which it can at
     // least be destroyed.
     void beforeFork();
-    void afterForkInParent() { mutex_.unlock(); }
+    void afterForkInParent();
     /// Here the child TCTI is the parent's: nothing of it is called any more.
     void afterForkInChild();
 
@@ -69,6 +71,7 @@ class Broker final : public Tpm {
     void advance(Lock& lock);
     void send(Lock& lock, const Exchange& exchange);
     void trySending(Lock& lock);
+    void answerTooLarge(Lock& lock);
     TSS2_RC prepareChild(Lock& lock);
     TSS2_RC transmit(Lock& lock);
     bool move(Lock& lock, const Deadline& deadline);
@@ -89,6 +92,9 @@ class Broker final : public Tpm {
     TSS2_RC cancelRunning(Lock& lock);
     TSS2_RC watchProgress();
 
+    template <class Call>
+    TSS2_RC call(Lock& lock, Call intoTheChild);
+
     /// Waits for the condition, or until the deadline. False at the deadline.
     template <class Condition>
     bool sleepUntil(Lock& lock, std::optional<Clock::time_point> deadline, Condition condition);
@@ -101,6 +107,9 @@ class Broker final : public Tpm {
     Child child_;
     Progress progress_;
     bool driven_ = false;
+    bool calling_ = false;  // `caller_` is in the child at this moment
+    pthread_t caller_{};
+    bool forking_ = false;  // a thread waits to fork: nobody goes into the child
     bool everOpened_ = false;
     unsigned epoch_ = 0;
     uint8_t locality_ = 0;  // the last one set; a child TCTI starts at 0

@@ -19,6 +19,17 @@
 namespace spaces::tpm {
 namespace {
 
+/// The device TCTI asks the TPM something when it opens, and takes a signal for a failure.
+template <class Call>
+TSS2_RC withoutSignals(Call call) {
+    sigset_t all{}, before{};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const TSS2_RC rc = call();
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return rc;
+}
+
 /// Calls into a child TCTI. One that writes to a connection whose other end has gone may get
 /// SIGPIPE, which would end the application; here it is an error code like any other.
 template <class Call>
@@ -41,8 +52,10 @@ TSS2_RC withoutSigpipe(Call call) {
 
 TSS2_RC Child::open() {
     if (isOpen()) return TSS2_RC_SUCCESS;
+    const auto load = [this] { return Tss2_TctiLdr_Initialize(nameAndConf_.c_str(), &context_); };
+    // Not for others: a program that the cmd TCTI starts would inherit it.
     const TSS2_RC rc =
-        withoutSigpipe([this] { return Tss2_TctiLdr_Initialize(nameAndConf_.c_str(), &context_); });
+        ChildName(nameAndConf_).is("device") ? withoutSignals(load) : withoutSigpipe(load);
     if (rc != TSS2_RC_SUCCESS)
         context_ = nullptr;
     else
@@ -89,8 +102,14 @@ void Child::findDescriptors() {
 TSS2_RC Child::transmit(wire::Bytes command) {
     LOG_BYTES("to the TPM", command);
     canceled_ = repeating_ = false;
-    return withoutSigpipe(
-        [&] { return Tss2_Tcti_Transmit(context_, command.size(), command.data()); });
+    int error = 0;
+    const TSS2_RC rc = withoutSigpipe([&] {
+        errno = 0;
+        const TSS2_RC said = Tss2_Tcti_Transmit(context_, command.size(), command.data());
+        error = errno;
+        return said;
+    });
+    return rc != TSS2_RC_SUCCESS && error == E2BIG ? kTooLarge : rc;
 }
 
 TSS2_RC Child::receive(wire::ResponseBuffer response, size_t& size, int32_t timeout,

@@ -43,6 +43,10 @@ class Child {
     /// Its poll handles; none if it has none.
     std::span<const int> descriptors() const { return {descriptors_, descriptorCount_}; }
 
+    /// A driver may have less room for a command than a TPM: then nothing has happened.
+    static constexpr TSS2_RC kTooLarge = TSS2_TCTI_RC_BAD_VALUE;
+
+    /// Success, kTooLarge, or what the child says.
     TSS2_RC transmit(wire::Bytes command);
 
     /// On success `size` octets of a well-formed response are in the buffer.

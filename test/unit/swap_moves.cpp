@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Unit test of swapping: what moves, when, and at what price.
 // Always holds: a test that is about a price compares every command that the TPM hears.
+#include <algorithm>
+#include <functional>
+
 #include "unit/swap_test.h"
 
 namespace spaces::test {
@@ -365,6 +368,63 @@ TEST_P(AnyScript, IsAnsweredAsByATpmWhereAllFits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Slots, AnyScript, testing::Values(1, 2, 3, 7));
+
+// ---- Over a resource manager
+
+/// One that moves everything that is loaded for each command, and drops everything at the gap.
+class Managed : public testing::Test {
+  protected:
+    void TearDown() override { world.close(); }
+
+    size_t movesFor(const std::function<void()>& work) {
+        world.tpm.takeSent();
+        work();
+        const Packets sent = world.tpm.takeSent();
+        return static_cast<size_t>(std::count_if(sent.begin(), sent.end(), isMove));
+    }
+
+    World world{{}, {}, "device:/dev/tpmrm0"};
+    Client& a = *world.a;
+};
+
+TEST_F(Managed, WhatItCanHoldIsLeftToIt) {
+    std::vector<TPM2_HANDLE> objects, sessions;
+    for (int i = 0; i < 3; ++i) {
+        objects.push_back(handleOf(a.send(create("object" + std::to_string(i)))));
+        sessions.push_back(handleOf(a.send(startPolicy())));
+    }
+    EXPECT_EQ(movesFor([&] {
+                  for (int round = 0; round < 3; ++round)
+                      for (size_t i = 0; i < 3; ++i)
+                          a.send(readPublic(objects[i])), a.send(policyGetDigest(sessions[i]));
+              }),
+              0u);
+}
+
+TEST_F(Managed, BeyondThatItHoldsOneOfEachKind) {
+    std::vector<TPM2_HANDLE> objects;
+    for (int i = 0; i < 4; ++i)
+        objects.push_back(handleOf(a.send(create("object" + std::to_string(i)))));
+    for (const TPM2_HANDLE object : objects) {
+        EXPECT_EQ(codeOf(a.send(readPublic(object))), TPM2_RC_SUCCESS);
+        EXPECT_LE(world.tpm.loadedObjects(), object == objects[0] ? 3u : 1u);
+    }
+    a.send(flushContext(objects[0]));
+    for (size_t i = 1; i < 4; ++i) a.send(readPublic(objects[i]));
+    EXPECT_EQ(world.tpm.loadedObjects(), 3u) << "three again";
+}
+
+/// It saves the loaded session for each command, without our seeing it.
+TEST_F(Managed, AnIdleSessionIsRenewedInTime) {
+    const TPM2_HANDLE idle = handleOf(a.send(startPolicy()));
+    EXPECT_EQ(codeOf(a.send(contextSave(idle))), TPM2_RC_SUCCESS);
+    const TPM2_HANDLE busy = handleOf(a.send(startPolicy()));
+    const size_t moves = movesFor([&] {
+        for (int i = 0; i < 1000; ++i) a.send(policyGetDigest(busy));
+    });
+    EXPECT_GE(moves, 2u * 8) << "a ContextLoad and a ContextSave each time";
+    EXPECT_LE(moves, 2u * 11);
+}
 
 }  // namespace
 }  // namespace spaces::test
