@@ -239,5 +239,12 @@ TEST_P(Clients, SignalsInterruptNoCommand) {
     key.expectUsable(client);
 }
 
+// Opening a device asks the TPM something, too.
+TEST_P(Clients, SignalsInterruptNoOpening) {
+    const AheadOfTheKernel ahead;
+    const Interrupting timer;
+    for (int i = 0; i < 20; i++) ASSERT_EQ(hex(Client::tryOpen(GetParam().conf())), hex(0u)) << i;
+}
+
 }  // namespace
 }  // namespace spaces::test
