@@ -35,5 +35,15 @@ TEST_F(Gap, ReachedBySwapping) {
     idle.expectUsable(client);
 }
 
+// The kernel saves the session that is in after every command, whatever it is about.
+TEST_F(Gap, ReachedByTheKernel) {
+    Client client(Client::spaceConf(kManaged, "swap=on"));
+    const Policy idle(client, "idle"), busy(client, "busy");
+    for (int i = 0; i < kSaves; i++)
+        ASSERT_EQ(hex(rc(client.send(pcrRead(0)))), hex(0u)) << "command " << i;
+    busy.expectUsable(client);
+    idle.expectUsable(client);
+}
+
 }  // namespace
 }  // namespace spaces::test
