@@ -260,7 +260,8 @@ class EventLoop : public OverEachChild {
     /** Lets the machine see whether its response is there, and starts its next command. */
     void serve(size_t number) {
         Machine& machine = *machines[number];
-        if (!machine.finish()) return;
+        // One that is over waits for nothing: it should not have been woken.
+        if (machine.over() || !machine.finish()) return;
         ++progress;
         if (machine.over()) return;
         machine.start();
