@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -51,8 +52,10 @@ std::string nameOf(const std::string& process) {
 }
 
 /// Of the processes that this one may look into, those that have the device open.
-std::string holdersOf(const std::string& device) {
+std::string holdersOf(const std::string& name) {
     std::string holders;
+    const std::unique_ptr<char, decltype(&free)> real(realpath(name.c_str(), nullptr), free);
+    const std::string device = real ? real.get() : name;
     const Directory processes(opendir("/proc"));
     if (!processes) return holders;
     while (const dirent* entry = readdir(processes.get())) {  // NOLINT(concurrency-mt-unsafe)

@@ -19,6 +19,10 @@ case ${program##*/} in
     cancel.int | waiting.int) everything=(swap=on) ;;
     # The gap of a TPM without spaces is the same as ever.
     contexts.int) arguments=(--gtest_filter=-On/Gap.*) ;;
+    # A child that cannot be opened has nothing to swap with.
+    failing-child.int) arguments=(--gtest_filter=-*LateChild*) ;;
+    # These swap in any case, or not at all.
+    forks.int) arguments=(--gtest_filter=-*BusyThreads:*StartedProgram*) ;;
     # These set the limits themselves, or choose swapping of their own accord.
     swapping.int) everything=("${everything[@]:1}") ;;
 esac

@@ -18,7 +18,8 @@ namespace spaces::test {
 
 class Bridge {
   public:
-    /** `port`: swtpm's, or that of something that behaves like it.  `link`: device-bridge's. */
+    /** `port`: swtpm's, or that of something that behaves like it.  `link`: device-bridge's, or
+     *  the port of mssim-bridge, if it is to have a certain one. */
     Bridge(const char* name, uint16_t port, const std::string& link = "");
     ~Bridge();
     Bridge(const Bridge&) = delete;

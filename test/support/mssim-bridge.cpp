@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// mssim-bridge SWTPM-PORT: the protocol of Microsoft's TPM simulator towards clients, swtpm's
-// towards the TPM, so that tests can run over the mssim TCTI. swtpm's control port must be
-// SWTPM-PORT + 1. Prints the port P of the TPM command interface when it is ready; the platform
-// interface is P + 1. Serves one client at a time, as the simulator does, and the next one when
-// that has gone; platform requests also while the TPM works at a command, so that it can be
-// canceled. Ends on SIGTERM or with its parent.
+// mssim-bridge SWTPM-PORT [PORT]: the protocol of Microsoft's TPM simulator towards clients,
+// swtpm's towards the TPM, so that tests can run over the mssim TCTI. swtpm's control port must be
+// SWTPM-PORT + 1. Prints the port P of the TPM command interface, which is PORT or a free one,
+// when it is ready; the platform interface is P + 1. Serves one client at a time, as the simulator
+// does, and the next one when that has gone; platform requests also while the TPM works at a
+// command, so that it can be canceled. Ends on SIGTERM or with its parent.
 
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -34,6 +34,7 @@ constexpr uint32_t kMaxCommandSize = 4096;
 class Bridge {
   public:
     explicit Bridge(uint16_t swtpmPort) : tpm_(swtpmPort) {}
+    Bridge(uint16_t swtpmPort, uint16_t port) : tpm_(swtpmPort), listeners_(port) {}
 
     uint16_t port() const { return listeners_.port; }
 
@@ -131,12 +132,13 @@ class Bridge {
 }  // namespace
 
 int main(int argc, char** argv) try {
-    if (argc != 2) {
-        std::fprintf(stderr, "usage: %s SWTPM-PORT\n", argv[0]);
+    if (argc != 2 && argc != 3) {
+        std::fprintf(stderr, "usage: %s SWTPM-PORT [PORT]\n", argv[0]);
         return 2;
     }
     endWithParent();
-    Bridge bridge(portArgument(argv[1]));
+    const uint16_t swtpmPort = portArgument(argv[1]);
+    Bridge bridge = argc == 3 ? Bridge(swtpmPort, portArgument(argv[2])) : Bridge(swtpmPort);
     std::printf("%u\n", bridge.port());
     std::fflush(stdout);
     bridge.run();

@@ -114,19 +114,27 @@ inline Descriptor connectLoopback(uint16_t port) {
 struct Listeners {
     Listeners() {
         std::random_device random;
-        for (int attempt = 0; attempt < 1000; ++attempt) {
-            port = static_cast<uint16_t>(10000 + random() % 20000);
-            first = listenOn(port);
-            second = listenOn(static_cast<uint16_t>(port + 1));
-            if (first && second) return;
-        }
+        for (int attempt = 0; attempt < 1000; ++attempt)
+            if (listenAt(static_cast<uint16_t>(10000 + random() % 20000))) return;
         throw std::runtime_error("no two free ports in a row");
+    }
+
+    // At this port and the next one, for whoever serves again where it served before.
+    explicit Listeners(uint16_t at) {
+        if (!listenAt(at)) fail("the ports are taken");
     }
 
     uint16_t port = 0;
     Descriptor first, second;
 
   private:
+    bool listenAt(uint16_t at) {
+        port = at;
+        first = listenOn(at);
+        second = listenOn(static_cast<uint16_t>(at + 1));
+        return first && second;
+    }
+
     static Descriptor listenOn(uint16_t port) {
         Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         const int on = 1;
