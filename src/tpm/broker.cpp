@@ -63,7 +63,7 @@ class Broker::Place final : public Channel {
   public:
     Place(Broker& broker, User& user) : broker_(broker), user(user) {}
     ~Place() override {
-        withdraw();
+        Place::withdraw();
         if (broker_.abandoned_) readiness_.abandon();
     }
 

@@ -22,7 +22,8 @@ struct Entry {
 
 using Table = std::array<Entry, kLast - kFirst + 1>;
 
-consteval Table makeTable() {
+// Long as the table is.
+consteval Table makeTable() {  // NOLINT(readability-function-size)
     Table table{};
     const auto handles = [&table](uint8_t count, std::initializer_list<Named> commands) {
         for (const auto& [code, name] : commands) table.at(code - kFirst) = {name, {count}};
