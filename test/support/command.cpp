@@ -243,8 +243,8 @@ Command load(TPM2_HANDLE parent, const Bytes& outPrivate, const Bytes& outPublic
         .tpm2b(outPublic);
 }
 
-Command loadExternalEcc(TPM2_RH hierarchy) {
-    constexpr TPMA_OBJECT attributes = TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_SIGN_ENCRYPT;
+Command loadExternalEcc(TPM2_RH hierarchy, TPMA_OBJECT more) {
+    const TPMA_OBJECT attributes = TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_SIGN_ENCRYPT | more;
     return Command(TPM2_CC_LoadExternal)
         .tpm2b()
         .tpm2b(eccPublic(attributes, ecdsaParameters(), p256GeneratorX(), p256GeneratorY()))

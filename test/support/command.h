@@ -104,7 +104,8 @@ Command create(TPM2_HANDLE parent, const Bytes& publicArea = eccSigning(),
                const std::string& parentAuth = "");
 Command load(TPM2_HANDLE parent, const Bytes& outPrivate, const Bytes& outPublic,
              const std::string& parentAuth = "");
-Command loadExternalEcc(TPM2_RH hierarchy = TPM2_RH_NULL);  ///< a public key, P-256's generator
+Command loadExternalEcc(TPM2_RH hierarchy = TPM2_RH_NULL,
+                        TPMA_OBJECT more = 0);  ///< a public key, P-256's generator
 Command loadExternalHmac(const std::string& key, const std::string& auth = "");
 Command readPublic(TPM2_HANDLE object);
 Command flushContext(TPM2_HANDLE handle);

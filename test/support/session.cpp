@@ -36,16 +36,21 @@ bool namesItself(TPM2_HANDLE handle) {
     }
 }
 
-/** The Names of all handles of the command, those that may be left out filled in. */
+/** The Names of all handles of the command, those that may be left out filled in.  A transient
+ *  object without a Name is a sequence. */
 std::vector<Bytes> completeNames(const Command& command, std::vector<Bytes> names) {
     names.resize(command.handles().size());
-    for (size_t i = 0; i < names.size(); i++) {
-        if (!names[i].empty()) continue;
-        if (!namesItself(command.handles()[i]))
-            throw std::logic_error("the Name of " + hex(command.handles()[i]) + " is needed");
-        names[i] = handleName(command.handles()[i]);
-    }
+    for (size_t i = 0; i < names.size(); i++)
+        if (names[i].empty() && namesItself(command.handles()[i]))
+            names[i] = handleName(command.handles()[i]);
     return names;
+}
+
+/** A sequence has no Name, but whoever means one says so by making an Exchange. */
+void checkNames(const Command& command, const std::vector<Bytes>& names) {
+    for (size_t i = 0; i < command.handles().size(); i++)
+        if ((i >= names.size() || names[i].empty()) && !namesItself(command.handles()[i]))
+            throw std::logic_error("the Name of " + hex(command.handles()[i]) + " is needed");
 }
 
 Bytes cpHash(Command& command, const std::vector<Bytes>& names) {
@@ -93,9 +98,22 @@ Session Session::start(Client& client, TPM2_SE type) {
 
 Session Session::start(Client& client, const Options& options) {
     Session session;
+    session.started(client.ok(startCommand(session, options)), options);
+    return session;
+}
+
+Session Session::unknown(TPM2_HANDLE handle) {
+    Session session;
+    session.handle_ = handle;
+    session.nonceTpm_ = Bytes(kNonceSize);
+    return session;
+}
+
+Command Session::startCommand(Session& session, const Options& options) {
     session.type_ = options.type;
     session.nonceCaller_ = randomBytes(kNonceSize);
     const Salt salt = options.tpmKey == TPM2_RH_NULL ? Salt() : Salt(options.tpmKeyX);
+    session.salt_ = salt.plain;
     Command command = Command(TPM2_CC_StartAuthSession)
                           .handle(options.tpmKey)
                           .handle(options.bind)
@@ -106,16 +124,17 @@ Session Session::start(Client& client, const Options& options) {
         command.u16(TPM2_ALG_AES).u16(128).u16(TPM2_ALG_CFB);
     else
         command.u16(TPM2_ALG_NULL);
-    Bytes response = client.ok(command.u16(TPM2_ALG_SHA256));
-    session.handle_ = test::handle(response);
-    session.nonceTpm_ = parameters(response, 1).tpm2b();
+    return command.u16(TPM2_ALG_SHA256);
+}
+
+void Session::started(const Bytes& response, const Options& options) {
+    handle_ = test::handle(response);
+    nonceTpm_ = parameters(response, 1).tpm2b();
     if (options.bind != TPM2_RH_NULL || options.tpmKey != TPM2_RH_NULL)
-        session.key_ = kdfa(joined({bytes(options.bindAuth), salt.plain}), "ATH", session.nonceTpm_,
-                            session.nonceCaller_, 256);
+        key_ = kdfa(joined({bytes(options.bindAuth), salt_}), "ATH", nonceTpm_, nonceCaller_, 256);
     // A policy session takes its key from the bind entity but is not bound to it.
     if (options.bind != TPM2_RH_NULL && options.type == TPM2_SE_HMAC)
-        session.boundName_ = options.bindName.empty() ? handleName(options.bind) : options.bindName;
-    return session;
+        boundName_ = options.bindName.empty() ? handleName(options.bind) : options.bindName;
 }
 
 Bytes Session::authorize(Client& client, Command command, const std::string& auth,
@@ -137,39 +156,19 @@ Bytes Session::audit(Client& client, Command command, const std::vector<Bytes>& 
     return sendWith(client, command, uses, names);
 }
 
-/** One command on its way with sessions: first every session's part of the command is computed,
- *  then that of the response is checked. */
-class Exchange {
-  public:
-    Exchange(Command command, const std::vector<Use>& uses, const std::vector<Bytes>& names)
-        : command_(std::move(command)),
-          authorizes_(!command_.authorizations().empty()),
-          uses_(uses),
-          names_(completeNames(command_, names)) {}
+namespace {
 
-    /** The command as it goes out: nonces rolled, first parameter encrypted, HMACs made. */
-    Bytes command();
+Bytes parameterKey(const Bytes& sessionKey, const Use& use) {
+    return joined({sessionKey, bytes(use.auth)});
+}
 
-    /** Verifies a successful response; returns it with its first parameter decrypted. */
-    Bytes verified(Bytes response);
+}  // namespace
 
-  private:
-    void rollNonces();
-    void encrypt();
-    Bytes otherNonces() const;
-    Bytes hmacKey(const Use& use, size_t position) const;
-    void verify(const Use& use, const Bytes& key, const Bytes& responseHash, Cursor& area);
-    const Use* with(uint8_t attribute) const;
-    static Bytes parameterKey(const Use& use) {
-        return joined({use.session->key_, bytes(use.auth)});
-    }
-
-    Command command_;
-    const bool authorizes_;  ///< the first of the uses does, as the command's password did
-    const std::vector<Use>& uses_;
-    std::vector<Bytes> names_;
-    std::vector<Bytes> keys_;
-};
+Exchange::Exchange(Command command, const std::vector<Use>& uses, const std::vector<Bytes>& names)
+    : command_(std::move(command)),
+      authorizing_(command_.authorizations().size()),
+      uses_(uses),
+      names_(completeNames(command_, names)) {}
 
 /** The entry whose session has the attribute, or nullptr. */
 const Use* Exchange::with(uint8_t attribute) const {
@@ -185,8 +184,8 @@ void Exchange::rollNonces() {
 
 void Exchange::encrypt() {
     if (const Use* use = with(TPMA_SESSION_DECRYPT))
-        cryptFirstParameter(command_.parameters(), parameterKey(*use), use->session->nonceCaller_,
-                            use->session->nonceTpm_, true);
+        cryptFirstParameter(command_.parameters(), parameterKey(use->session->key_, *use),
+                            use->session->nonceCaller_, use->session->nonceTpm_, true);
 }
 
 /** When another session than the first encrypts, the first one's HMAC takes in its nonceTPM; if it
@@ -204,7 +203,8 @@ Bytes Exchange::otherNonces() const {
 
 Bytes Exchange::hmacKey(const Use& use, size_t position) const {
     const Session& session = *use.session;
-    bool bound = position < names_.size() && names_[position] == session.boundName_;
+    bool bound = !session.boundName_.empty() && position < names_.size() &&
+                 names_[position] == session.boundName_;
     bool takesAuth = session.type_ == TPM2_SE_HMAC ? !bound : session.authValueNeeded;
     return joined({session.key_, takesAuth ? bytes(use.auth) : Bytes{}});
 }
@@ -212,7 +212,7 @@ Bytes Exchange::hmacKey(const Use& use, size_t position) const {
 Bytes Exchange::command() {
     rollNonces();
     encrypt();  // before cpHash, which is over what the TPM receives
-    const Bytes commandHash = cpHash(command_, names_);
+    commandHash_ = cpHash(command_, names_);
     command_.noAuth();
     for (size_t i = 0; i < uses_.size(); i++) {
         const Use& use = uses_[i];
@@ -222,13 +222,14 @@ Bytes Exchange::command() {
             continue;
         }
         const Session& session = *use.session;
-        Bytes input = joined({commandHash,
+        Bytes input = joined({commandHash_,
                               session.nonceCaller_,
                               session.nonceTpm_,
-                              i == 0 && authorizes_ ? otherNonces() : Bytes{},
+                              i == 0 && authorizing_ > 0 ? otherNonces() : Bytes{},
                               {use.attributes}});
         command_.session(session.handle_, session.nonceCaller_, use.attributes,
-                         hmacSha256(keys_[i], input));
+                         session.passwordNeeded && i < authorizing_ ? bytes(use.auth)
+                                                                    : hmacSha256(keys_[i], input));
     }
     return command_;
 }
@@ -242,9 +243,16 @@ void Exchange::verify(const Use& use, const Bytes& key, const Bytes& responseHas
     Session& session = *use.session;
     session.nonceTpm_ = nonce;
     Bytes input = joined({responseHash, nonce, session.nonceCaller_, {attributes}});
-    if (hmac != hmacSha256(key, input))
+    if (hmac != (session.passwordNeeded ? Bytes{} : hmacSha256(key, input)))
         throw std::runtime_error("the response HMAC of session " + hex(session.handle_) +
                                  " is wrong");
+}
+
+void Exchange::noteAudit(const Use& use, const Bytes& responseHash) const {
+    if (use.session == nullptr || (use.attributes & TPMA_SESSION_AUDIT) == 0) return;
+    Bytes& digest = use.session->auditDigest_;
+    if ((use.attributes & TPMA_SESSION_AUDITRESET) != 0) digest = Bytes(digest.size());
+    digest = sha256(joined({digest, commandHash_, responseHash}));
 }
 
 Bytes Exchange::verified(Bytes response) {
@@ -258,12 +266,13 @@ Bytes Exchange::verified(Bytes response) {
     append(hashed, answer);
     for (size_t i = 0; i < uses_.size(); i++) {
         verify(uses_[i], keys_[i], sha256(hashed), area);
-        if (i < names_.size() && uses_[i].session != nullptr)
-            uses_[i].session->authValueNeeded = false;
+        noteAudit(uses_[i], sha256(hashed));
+        if (uses_[i].session != nullptr)
+            uses_[i].session->authValueNeeded = uses_[i].session->passwordNeeded = false;
     }
     if (area.left() != 0) throw std::runtime_error("bytes after the response's auth area");
     if (const Use* use = with(TPMA_SESSION_ENCRYPT)) {
-        cryptFirstParameter(answer, parameterKey(*use), use->session->nonceTpm_,
+        cryptFirstParameter(answer, parameterKey(use->session->key_, *use), use->session->nonceTpm_,
                             use->session->nonceCaller_, false);
         std::copy(answer.begin(), answer.end(),
                   response.begin() + static_cast<std::ptrdiff_t>(head) + 4);
@@ -273,6 +282,7 @@ Bytes Exchange::verified(Bytes response) {
 
 Bytes sendWith(Client& client, Command command, const std::vector<Use>& uses,
                const std::vector<Bytes>& names) {
+    checkNames(command, names);
     Exchange exchange(std::move(command), uses, names);
     Bytes response = client.send(exchange.command());
     return rc(response) == TPM2_RC_SUCCESS ? exchange.verified(response) : response;

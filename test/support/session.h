@@ -21,6 +21,7 @@
 
 #include "client.h"
 #include "command.h"
+#include "response.h"
 
 namespace spaces::test {
 
@@ -39,6 +40,13 @@ class Session {
     static Session start(Client& client, const Options& options);
     static Session start(Client& client, TPM2_SE type = TPM2_SE_HMAC);
 
+    /** start() in two steps, for a client that does something else in between. */
+    static Command startCommand(Session& session, const Options& options);
+    void started(const Bytes& response, const Options& options);
+
+    /** A session that the TPM need not have: what is sent with it is well formed. */
+    static Session unknown(TPM2_HANDLE handle);
+
     TPM2_HANDLE handle() const { return handle_; }
 
     /** Sends the command with this session in place of its first password: it authorises handle 1
@@ -53,8 +61,15 @@ class Session {
                 uint8_t attributes = TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_AUDIT);
 
     /** A policy with PolicyAuthValue: the HMAC key takes the auth value in.  Set by the test, and
-     *  cleared by a use as authorisation, as in the TPM. */
+     *  cleared by any use, as in the TPM. */
     bool authValueNeeded = false;
+
+    /** A policy with PolicyPassword: the password is sent instead of an HMAC, and no HMAC comes
+     *  back.  Set and cleared as above. */
+    bool passwordNeeded = false;
+
+    /** Of the successful commands that it audited since it was reset. */
+    const Bytes& auditDigest() const { return auditDigest_; }
 
   private:
     friend class Exchange;
@@ -65,6 +80,8 @@ class Session {
     Bytes boundName_;
     Bytes nonceCaller_;
     Bytes nonceTpm_;
+    Bytes salt_;
+    Bytes auditDigest_ = Bytes(32);
 };
 
 /** One entry of an auth area: a session, or (session == nullptr) a password. */
@@ -72,6 +89,35 @@ struct Use {
     Session* session = nullptr;
     std::string auth = "";  ///< of the handle at the same position, if that needs authorisation
     uint8_t attributes = TPMA_SESSION_CONTINUESESSION;
+};
+
+/** One command on its way with sessions: first every session's part of the command is computed,
+ *  then that of the response is checked. */
+class Exchange {
+  public:
+    Exchange(Command command, const std::vector<Use>& uses, const std::vector<Bytes>& names);
+
+    /** The command as it goes out: nonces rolled, first parameter encrypted, HMACs made. */
+    Bytes command();
+
+    /** Verifies a successful response; returns it with its first parameter decrypted. */
+    Bytes verified(Bytes response);
+
+  private:
+    void rollNonces();
+    void encrypt();
+    Bytes otherNonces() const;
+    Bytes hmacKey(const Use& use, size_t position) const;
+    void verify(const Use& use, const Bytes& key, const Bytes& responseHash, Cursor& area);
+    void noteAudit(const Use& use, const Bytes& responseHash) const;
+    const Use* with(uint8_t attribute) const;
+
+    Command command_;
+    const size_t authorizing_;  ///< so many of the uses authorise, as the command's passwords did
+    const std::vector<Use> uses_;
+    std::vector<Bytes> names_;
+    std::vector<Bytes> keys_;
+    Bytes commandHash_;
 };
 
 /** The general form: sends the command with exactly these authorisations, in this order.  A command

@@ -31,6 +31,7 @@ namespace spaces::test {
 
 namespace {
 
+constexpr char kNvFile[] = "/tpm2-00.permall";
 constexpr uint32_t kCmdInit = 2;
 constexpr uint32_t kInitDeleteVolatile = 1;
 
@@ -116,11 +117,23 @@ std::string readFile(const std::string& path) {
 
 }  // namespace
 
-Simulator::Simulator(Record record) : record_(record) {
+Simulator::Simulator(Record record) : Simulator(record, std::string()) {}
+
+Simulator::Simulator(Record record, const Simulator& original)
+    : Simulator(record, original.nvFile()) {}
+
+/** Once it has answered anything, its NV is complete. */
+std::string Simulator::nvFile() const {
+    Client::bare(*this).ok(getRandom());
+    return directory_ + kNvFile;
+}
+
+Simulator::Simulator(Record record, const std::string& nv) : record_(record) {
     std::string pattern = (std::filesystem::temp_directory_path() / "spaces-swtpm-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr)
         throw std::system_error(errno, std::generic_category(), "mkdtemp " + pattern);
     directory_ = pattern;
+    if (!nv.empty()) std::filesystem::copy_file(nv, directory_ + kNvFile);
     // Between our look and swtpm's bind another process may take a port: then look again.
     for (int attempt = 0; attempt < 20; attempt++) {
         port_ = freePortPair();

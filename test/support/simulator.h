@@ -32,6 +32,9 @@ class Simulator {
   public:
     /** Starts swtpm; Startup(CLEAR) is done and does not count as a command. */
     explicit Simulator(Record record = Record::commands);
+    /** As above, with the NV that `original` has now: the same seeds and proofs, so that the same
+     *  primary objects come out.  Nobody else may be connected to it just now. */
+    Simulator(Record record, const Simulator& original);
     ~Simulator();
     Simulator(const Simulator&) = delete;
     Simulator& operator=(const Simulator&) = delete;
@@ -66,6 +69,8 @@ class Simulator {
     uint16_t port() const { return port_; }
 
   private:
+    Simulator(Record record, const std::string& nv);
+    std::string nvFile() const;
     bool start();
     bool waitUntilServing();
     void initialize();
