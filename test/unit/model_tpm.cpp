@@ -204,6 +204,9 @@ TPM2_RC ModelTpm::checkHandles(wire::Command& command, size_t count) {
         const auto absent = TPM2_RC_REFERENCE_H0 + static_cast<TPM2_RC>(i);
         if (wire::isTransient(handle) && find(handle) == nullptr) return absent;
         if (wire::isSession(handle) && findLoaded(handle) == nullptr) return absent;
+        if (wire::isSession(handle) && findLoaded(handle)->handle != handle)
+            return wire::forHandle(TPM2_RC_HANDLE, i);
+        if (disabled_.contains(handle)) return wire::forHandle(TPM2_RC_HIERARCHY, i);
         if (!wire::isPersistent(handle)) continue;
         if (!roomForObject()) return TPM2_RC_OBJECT_MEMORY;
         ++persistent_;
@@ -242,6 +245,7 @@ TPM2_RC ModelTpm::checkSessions(wire::Command& command, size_t handles) {
         if (!wire::isSession(handle) || wire::indexOf(handle) >= size_.active)
             return wire::forSession(TPM2_RC_VALUE, i);
         if (findLoaded(handle) == nullptr) return TPM2_RC_REFERENCE_S0 + static_cast<TPM2_RC>(i);
+        if (findLoaded(handle)->handle != handle) return wire::forSession(TPM2_RC_HANDLE, i);
     }
     return TPM2_RC_SUCCESS;
 }
@@ -255,7 +259,6 @@ Packet ModelTpm::act(wire::Command& command, const Bytes& parameters) {
     size_t at = 0;
     switch (code) {
         case TPM2_CC_CreatePrimary:
-            if (disabled_.contains(first)) return response(wire::forHandle(TPM2_RC_HIERARCHY, 0));
             takeTpm2b(parameters, at);
             return makeObject({takeTpm2b(parameters, at), first, false});
         case TPM2_CC_Load:
@@ -268,7 +271,7 @@ Packet ModelTpm::act(wire::Command& command, const Bytes& parameters) {
         case TPM2_CC_HashSequenceStart:
             return makeObject({{}, TPM2_RH_NULL, true});
         case TPM2_CC_SequenceUpdate:
-            if (!find(first)->sequence) return response(wire::forHandle(TPM2_RC_MODE, 0));
+            if (!find(first)->sequence) return response(wire::forParameter(TPM2_RC_MODE, 0));
             return grow(find(first)->content, takeTpm2b(parameters, at));
         case TPM2_CC_SequenceComplete: {
             if (!find(first)->sequence) return response(wire::forHandle(TPM2_RC_MODE, 0));
@@ -307,12 +310,15 @@ Packet ModelTpm::actOnHierarchies(TPM2_CC code, const Bytes& parameters) {
         case TPM2_CC_Clear:
             flushHierarchy(TPM2_RH_OWNER, true);
             flushHierarchy(TPM2_RH_ENDORSEMENT, true);
+            disabled_.erase(TPM2_RH_OWNER);
+            disabled_.erase(TPM2_RH_ENDORSEMENT);
             break;
         case TPM2_CC_ChangePPS:
             flushHierarchy(TPM2_RH_PLATFORM, true);
             break;
         case TPM2_CC_ChangeEPS:
             flushHierarchy(TPM2_RH_ENDORSEMENT, true);
+            disabled_.erase(TPM2_RH_ENDORSEMENT);
             break;
         case TPM2_CC_HierarchyControl: {
             const TPM2_HANDLE hierarchy = wire::get32(parameters.data());
@@ -331,6 +337,7 @@ Packet ModelTpm::actOnHierarchies(TPM2_CC code, const Bytes& parameters) {
             return start(wire::get16(parameters.data()));
         case TPM2_CC_Shutdown:
             orderly_ = wire::get16(parameters.data()) == TPM2_SU_STATE;
+            sessionsAtShutdown_ = sessions_;
             break;
         case TPM2_CC_GetCapability:
             return handleList({});
@@ -359,7 +366,7 @@ Packet ModelTpm::startSession(const Bytes& parameters) {
     size_t at = 0;
     takeTpm2b(parameters, at);
     takeTpm2b(parameters, at);
-    const bool policy = at < parameters.size() && parameters[at] == TPM2_SE_POLICY;
+    const bool policy = at < parameters.size() && parameters[at] != TPM2_SE_HMAC;  // or trial
     const TPM2_HANDLE first = policy ? TPM2_POLICY_SESSION_FIRST : TPM2_HMAC_SESSION_FIRST;
     sessions_.emplace(index, Session{first + index, {}});
     return response().handle(first + index).tpm2b(Bytes(16));
@@ -410,13 +417,13 @@ Packet ModelTpm::load(const wire::Context& context) {
         Packet answer = makeObject({content, hierarchy, saved == wire::kSavedSequence});
         return answer.cut(std::min<size_t>(answer.length(), 14));
     }
+    orderly_ = false;  // even if it is refused now
     const auto found = sessions_.find(wire::indexOf(saved));
     if (found == sessions_.end() || found->second.saved != context.sequence())
         return response(kBadHandle);
     if (loadedSessions() >= size_.sessions) return response(TPM2_RC_SESSION_MEMORY);
     if (gapReached() && isLastSessionSlot() && context.sequence() != oldest())
         return response(TPM2_RC_CONTEXT_GAP);
-    orderly_ = false;
     found->second.saved = 0;
     return response().handle(saved);
 }
@@ -437,6 +444,9 @@ Packet ModelTpm::start(TPM2_SU type) {
     if (started_) return response(TPM2_RC_INITIALIZE);
     if (type == TPM2_SU_STATE && !orderly_) return response(kBadValue);
     started_ = true;
+    // What was flushed after Shutdown is there again: only Shutdown writes to NV.
+    sessions_ = sessionsAtShutdown_;
+    std::erase_if(sessions_, [](const auto& entry) { return entry.second.saved == 0; });
     if (!orderly_) {
         sessions_.clear();
         for (const TPM2_HANDLE hierarchy :
@@ -444,7 +454,7 @@ Packet ModelTpm::start(TPM2_SU type) {
             ++proofs_[hierarchy];
     }
     orderly_ = false;
-    disabled_.clear();
+    if (type == TPM2_SU_CLEAR) disabled_.clear();
     return response();
 }
 

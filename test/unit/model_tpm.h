@@ -138,7 +138,8 @@ class ModelTpm {
 
     std::map<uint32_t, Object> objects_;    // by slot
     std::map<uint32_t, Session> sessions_;  // by index
-    size_t persistent_ = 0;                 // slots that the command's persistent objects take
+    std::map<uint32_t, Session> sessionsAtShutdown_;
+    size_t persistent_ = 0;  // slots that the command's persistent objects take
     std::map<TPM2_HANDLE, uint64_t> proofs_;
     std::set<TPM2_HANDLE> disabled_;
     uint64_t objectSequence_ = 0, sessionSequence_ = 3;
