@@ -318,6 +318,8 @@ void Generator::hierarchy(Operation& operation) {
             operation.verb = "PowerCycle";
             if (!oneIn(4)) operation.with("shutdown", oneIn(4) ? TPM2_SU_CLEAR : TPM2_SU_STATE);
             if (oneIn(2)) operation.with("resume", 1);
+            if (world_->loadedSessions(space_) > 0 && oneIn(2))
+                operation.with("flush", anySession([](const Thing& thing) { return thing.live; }));
             break;
         case 3:
             operation.verb = oneIn(2) ? "Startup" : "Shutdown";
