@@ -323,7 +323,7 @@ bool Swap::Turn::startRenewing() {
 /// is saved is renewed in time even for a TPM that counts to 255 only.
 void Swap::Turn::foreseeGap() {
     if (!swap_.isResourceManager() || swap_.shutDown_) return;
-    constexpr uint64_t kFarEnough = 100;
+    constexpr uint64_t kFarEnough = 200;
     swap_.newestSequence_ += contents_.loadedSessions();
     const Session* oldest = contents_.oldestSaved();
     if (oldest != nullptr && swap_.newestSequence_ > oldest->sequence + kFarEnough)

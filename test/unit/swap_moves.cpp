@@ -422,8 +422,8 @@ TEST_F(Managed, AnIdleSessionIsRenewedInTime) {
     const size_t moves = movesFor([&] {
         for (int i = 0; i < 1000; ++i) a.send(policyGetDigest(busy));
     });
-    EXPECT_GE(moves, 2u * 8) << "a ContextLoad and a ContextSave each time";
-    EXPECT_LE(moves, 2u * 11);
+    EXPECT_GE(moves, 2u * 4) << "a ContextLoad and a ContextSave each time";
+    EXPECT_LE(moves, 2u * 6);
 }
 
 }  // namespace
