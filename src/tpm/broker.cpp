@@ -181,7 +181,7 @@ void Broker::endTurn() {
     running_->become(Place::State::Over);
     running_ = nullptr;
     exchange_ = Exchange::none();
-    sent_ = cancelWanted_ = false;
+    sent_ = heldBack_ = cancelWanted_ = false;
 }
 
 // ---- Commands on their way to the child ---------------------------------------------------------
@@ -194,15 +194,19 @@ void Broker::send(Lock& lock, const Exchange& exchange) {
 }
 
 void Broker::trySending(Lock& lock) {
+    heldBack_ = false;
     const TSS2_RC rc = prepareChild(lock);
     if (rc == TSS2_RC_SUCCESS) {
         const TSS2_RC transmitted = transmit(lock);
         sent_ = true;
+        if (canceling_) changed_.notify_all();
         if (transmitted == Child::kTooLarge) return answerTooLarge(lock);
         if (transmitted != TSS2_RC_SUCCESS) breakConnection(lock, transmitted);
         return;
     }
-    if (busySince_) return;  // it is tried again
+    heldBack_ = busySince_.has_value();
+    if (canceling_) changed_.notify_all();
+    if (heldBack_) return;  // it is tried again
     // A child that does not have the locality is as well as before.
     const bool refused = rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE;
     if (child_.isOpen() && !refused) return breakConnection(lock, rc);
@@ -455,18 +459,28 @@ TSS2_RC Broker::Place::cancel() {
         return TSS2_RC_SUCCESS;
     }
     if (!isDue()) return TSS2_RC_SUCCESS;
-    return broker_.cancelRunning(lock);
+    // While a busy child is tried once more, nobody knows where the command is.
+    broker_.canceling_ = true;
+    broker_.sleepUntil(lock, std::nullopt,
+                       [this] { return !isDue() || broker_.sent_ || broker_.heldBack_; });
+    broker_.canceling_ = false;
+    return isDue() ? broker_.cancelRunning(lock) : TSS2_RC_SUCCESS;
+}
+
+/// Takes back the running command, which a busy child has not got.
+void Broker::takeBack(Lock& lock) {
+    running_->user.canceled();
+    endTurn();
+    changed_.notify_all();
+    if (driven_) return;  // whoever drives goes on with the next
+    const Driving driving(*this);
+    advance(lock);
 }
 
 TSS2_RC Broker::cancelRunning(Lock& lock) {
     if (!running_->user.cancels()) return TSS2_RC_SUCCESS;
-    if (busySince_ && !sent_) {
-        running_->user.canceled();
-        endTurn();
-        changed_.notify_all();
-        if (driven_) return TSS2_RC_SUCCESS;
-        const Driving driving(*this);
-        advance(lock);
+    if (heldBack_) {
+        takeBack(lock);
         return TSS2_RC_SUCCESS;
     }
     // What follows a cancel through a capture costs the connection, and with it everything.

@@ -90,6 +90,7 @@ class Broker final : public Tpm {
 
     /// These need the lock alone.
     TSS2_RC cancelRunning(Lock& lock);
+    void takeBack(Lock& lock);
     TSS2_RC watchProgress();
 
     template <class Call>
@@ -130,6 +131,8 @@ class Broker final : public Tpm {
     Clock::time_point retryAt_;
 
     bool abandoned_ = false;  // this is a forked process
+
+    bool canceling_ = false;  // a cancel waits until it is one or the other
 
     // A cancel that the thread in the child is asked to pass on.
     bool cancelWanted_ = false;
