@@ -119,6 +119,7 @@ class Broker final : public Tpm {
     Place* running_ = nullptr;
     Exchange exchange_;         // what the child has now, or is to have
     bool sent_ = false;         // it has
+    bool heldBack_ = false;     // it is busy, and has not
     Clock::time_point sentAt_;  // for the trace
 
     bool tells_ = false;      // the child has poll handles,
