@@ -78,7 +78,7 @@ void Child::close() {
 /// would keep swtpm from everyone for as long as the forked process lives. To close it, and to free
 /// its memory, is all that this child's finalize does.
 void Child::abandon() {
-    if (isOpen() && connectsForEachCommand()) Tss2_Tcti_Finalize(context_);
+    if (isOpen() && connectsForEachCommand()) Tss2_TctiLdr_Finalize(&context_);
     context_ = nullptr;
 }
 
