@@ -54,6 +54,7 @@ class Locked {
 
 /// Empty, or as we end it.
 bool isTrace(int file) {
+    const Locked locked(file);
     struct stat status {};
     if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return false;
     if (status.st_size == 0) return true;
@@ -117,6 +118,7 @@ void Trace::setSlots(size_t objects, size_t sessions) {
 /// One write for each event. What cannot be written is missing in the picture, and nowhere else.
 void Trace::add(const char* format, ...) {
     std::array<char, kMaxEvent> text{};
+    const std::lock_guard alone(mutex_);
     const Locked locked(file_);
     const off_t size = lseek(file_, 0, SEEK_END);
     const char* before = size > kEndSize ? ",\n" : kStart;

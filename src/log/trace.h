@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 
 namespace spaces::log {
 
@@ -33,7 +34,7 @@ class Trace {
     /// In a forked process: the trace is the parent's.
     void abandon() { file_ = -1; }
 
-    /// A new row, of a space; returns its number.
+    /// A new row, of a space; returns its number. Any thread may call this and addSpan().
     unsigned addSpace();
 
     /// Something that took its time in a space's row. `name` and `kind` need no escapes in JSON.
@@ -47,6 +48,7 @@ class Trace {
   private:
     [[gnu::format(printf, 2, 3)]] void add(const char* format, ...);
 
+    std::mutex mutex_;  // one event at a time; the file has a lock of its own for other processes
     int file_ = -1;
     int process_ = 0;
     std::atomic<unsigned> spaces_ = 0;

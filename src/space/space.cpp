@@ -14,6 +14,9 @@
 namespace spaces::space {
 namespace {
 
+// The connection may have been broken for long without anybody's knowing: the next command opens
+// it.
+constexpr unsigned kMostCloses = 2;
 constexpr size_t kFlushSize = wire::kHeaderSize + wire::kHandleSize;
 
 /// What a private TPM could never say: the resource manager's own layer. A base code of TRY_AGAIN
@@ -53,6 +56,7 @@ void Space::start(wire::Bytes command) {
     commandSize_ = std::min<size_t>(command.size(), command_.size());
     std::copy_n(command.data(), commandSize_, command_.data());
     oversized_ = command.size() > command_.size();
+    phase_ = Phase::Command;
     inTurn_ = true;
     channel_->submit();
 }
@@ -122,6 +126,7 @@ void Space::noteNotStarted() {
 
 void Space::failed(TSS2_RC rc) {
     if (closing_) {
+        if (++closeFailures_ < kMostCloses) return;
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);
     } else if (phase_ != Phase::Presence) {  // there the client's response is already made
@@ -129,7 +134,9 @@ void Space::failed(TSS2_RC rc) {
     }
 }
 
-void Space::canceled() { answer(TPM2_RC_CANCELED); }
+void Space::canceled() {
+    if (phase_ != Phase::Presence) answer(TPM2_RC_CANCELED);  // there the response is already made
+}
 
 bool Space::cancels() { return phase_ != Phase::Presence && phase_ != Phase::Closing; }
 
@@ -521,8 +528,12 @@ void Space::close() {
     if (closing_) return;
     if (inTurn_ && !channel_->withdraw()) channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
     closing_ = true;
-    channel_->submit();
-    channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
+    unsigned failures = 0;
+    do {
+        failures = closeFailures_;
+        channel_->submit();
+        channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
+    } while (closeFailures_ > failures && closeFailures_ < kMostCloses);
     --ownership_.spaces;
     statistics_.traffic = channel_->traffic();
     statistics_.traffic.flushes += flushes_;

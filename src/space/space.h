@@ -188,6 +188,7 @@ class Space final : public tpm::User {
     TPM2_HANDLE stranded_ = 0;  // the last one flushed at close
     TPM2_HANDLE leaving_ = 0;   // what FlushContext at close is for, as the TPM calls it
     unsigned attempts_ = 0;
+    unsigned closeFailures_ = 0;
     uint64_t flushes_ = 0;  // at close
     Statistics statistics_;
     size_t commandSize_ = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 #include <span>
+#include <utility>
 
 #include "log/log.h"
 #include "wire/flushed_hierarchies.h"
@@ -73,8 +74,13 @@ void Swap::Turn::failed(TSS2_RC rc) {
                               step_ == Step::RenewLoad || step_ == Step::RenewSave;
     if (Session* session = sessionMoved ? contents_.findSession(moving_) : nullptr)
         session->uncertain = true;
-    if (answered_ && above_.answered(answerSize_).nothing()) return;
+    if (std::exchange(answered_, false) && above_.answered(answerSize_).nothing()) return;
     above_.failed(rc);
+}
+
+void Swap::Turn::canceled() {
+    if (std::exchange(answered_, false) && above_.answered(answerSize_).nothing()) return;
+    above_.canceled();
 }
 
 /// A move is not canceled: what it leaves would be half done. The command itself has not been sent.

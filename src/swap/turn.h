@@ -31,7 +31,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange begin() override;
     tpm::Exchange answered(size_t size) override;
     void failed(TSS2_RC rc) override;
-    void canceled() override { above_.canceled(); }
+    void canceled() override;
     bool cancels() override;
     uint8_t locality() const override { return above_.locality(); }
 

@@ -194,6 +194,7 @@ void Broker::send(Lock& lock, const Exchange& exchange) {
 }
 
 void Broker::trySending(Lock& lock) {
+    if (!heldBack_) giveUpAt_ = Clock::now() + patience_;
     heldBack_ = false;
     const TSS2_RC rc = prepareChild(lock);
     if (rc == TSS2_RC_SUCCESS) {
@@ -204,7 +205,7 @@ void Broker::trySending(Lock& lock) {
         if (transmitted != TSS2_RC_SUCCESS) breakConnection(lock, transmitted);
         return;
     }
-    heldBack_ = busySince_.has_value();
+    heldBack_ = !child_.isOpen() && triedAgain_;
     if (canceling_) changed_.notify_all();
     if (heldBack_) return;  // it is tried again
     // A child that does not have the locality is as well as before.
@@ -221,7 +222,7 @@ void Broker::answerTooLarge(Lock& lock) {
 
 /// Makes the child ready for the running user's command.
 TSS2_RC Broker::prepareChild(Lock& lock) {
-    const TSS2_RC rc = openChild(lock);
+    const TSS2_RC rc = openChild(lock, giveUpAt_);
     return rc != TSS2_RC_SUCCESS ? rc : useLocality(lock, running_->user.locality());
 }
 
@@ -305,33 +306,36 @@ TSS2_RC Broker::connect() {
     if (driven_ && everOpened_) return TSS2_RC_SUCCESS;
     sleepUntil(lock, std::nullopt, [this] { return !driven_; });
     const Driving driving(*this);
-    TSS2_RC rc = openChild(lock);
-    while (rc != TSS2_RC_SUCCESS && busySince_) {
+    const auto giveUpAt = Clock::now() + patience_;
+    TSS2_RC rc = openChild(lock, giveUpAt);
+    while (rc != TSS2_RC_SUCCESS && triedAgain_) {
         sleepUntil(lock, retryAt_, [] { return false; });
-        rc = openChild(lock);
+        rc = openChild(lock, giveUpAt);
     }
+    if (heldBack_) trySending(lock);
     advance(lock);
     return rc;
 }
 
-/// Not opened, and `busySince_` set: to be tried again at `retryAt_`.
-TSS2_RC Broker::openChild(Lock& lock) {
+/// Not opened, and `triedAgain_`: `retryAt_` is the time for it.
+TSS2_RC Broker::openChild(Lock& lock, Clock::time_point giveUpAt) {
+    triedAgain_ = false;
     if (child_.isOpen()) return TSS2_RC_SUCCESS;
-    const bool tried = busySince_ && !busy_.device.empty();
-    const TSS2_RC rc = call(lock, [&] {
-        return tried && !isFree(busy_.device) ? TSS2_TCTI_RC_IO_ERROR : child_.open();
+    const TSS2_RC rc = call(lock, [this] {
+        const bool isHeld = busy_ && !busy_->device.empty() && !isFree(busy_->device);
+        return isHeld ? TSS2_TCTI_RC_IO_ERROR : child_.open();
     });
     if (rc == TSS2_RC_SUCCESS)
         childOpened();
     else
-        childNotOpened(rc);
+        childNotOpened(rc, giveUpAt);
     return rc;
 }
 
 void Broker::childOpened() {
     everOpened_ = true;
     locality_ = 0;
-    busySince_.reset();
+    busy_.reset();
     progress_.clearAlarm();
     tells_ = watchable_ = !child_.descriptors().empty();
     if (!tells_) return;
@@ -340,21 +344,21 @@ void Broker::childOpened() {
         LOG_WARNING("The poll handles of '%s' cannot be watched", child_.nameAndConf().c_str());
 }
 
-void Broker::childNotOpened(TSS2_RC rc) {
-    const auto now = Clock::now();
-    if (!busySince_) busy_ = diagnose(child_.nameAndConf(), rc);
-    if (busy_.busy && now < busySince_.value_or(now) + patience_) {
-        if (!busySince_)
+void Broker::childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt) {
+    const bool first = !busy_;
+    if (first) busy_ = diagnose(child_.nameAndConf(), rc);
+    triedAgain_ = busy_->busy && Clock::now() < giveUpAt;
+    if (triedAgain_) {
+        if (first)
             LOG_WARNING("Waiting for at most %lld s: %s", static_cast<long long>(patience_.count()),
-                        busy_.advice.c_str());
-        busySince_ = busySince_.value_or(now);
-        retryAt_ = now + kRetryInterval;
+                        busy_->advice.c_str());
+        retryAt_ = Clock::now() + kRetryInterval;
         return progress_.setAlarm(retryAt_);
     }
-    busySince_.reset();
     progress_.clearAlarm();
     LOG_ERROR("The child TCTI '%s' cannot be opened (0x%x): %s", child_.nameAndConf().c_str(), rc,
-              busy_.advice.c_str());
+              busy_->advice.c_str());
+    busy_.reset();
 }
 
 void Broker::closeChild(Lock& lock) {
@@ -410,6 +414,7 @@ void Broker::afterForkInChild() {
 
 void Broker::Place::become(State next) {
     state = next;
+    if (broker_.abandoned_) return;  // its handle is the parent's
     readiness_.become(isDue()                ? Readiness::Of::Progress
                       : state == State::Over ? Readiness::Of::Always
                                              : Readiness::Of::Nothing);
@@ -442,10 +447,12 @@ void Broker::Place::taken() {
 }
 
 bool Broker::Place::withdraw() {
-    const Lock lock(broker_.mutex_);
+    Lock lock(broker_.mutex_);
     if (state == State::InLine) {
         broker_.remove(*this);
         become(State::Over);
+    } else if (state == State::Running && broker_.heldBack_ && !broker_.abandoned_) {
+        broker_.takeBack(lock);
     }
     return !isDue();
 }
@@ -478,11 +485,11 @@ void Broker::takeBack(Lock& lock) {
 }
 
 TSS2_RC Broker::cancelRunning(Lock& lock) {
-    if (!running_->user.cancels()) return TSS2_RC_SUCCESS;
     if (heldBack_) {
         takeBack(lock);
         return TSS2_RC_SUCCESS;
     }
+    if (!running_->user.cancels()) return TSS2_RC_SUCCESS;
     // What follows a cancel through a capture costs the connection, and with it everything.
     if (isResourceManager_ && ChildName(childName()).isCaptured())
         return TSS2_TCTI_RC_NOT_IMPLEMENTED;
@@ -518,6 +525,7 @@ TSS2_RC Broker::watchProgress() {
     if (!progress.open()) return TSS2_TCTI_RC_GENERAL_FAILURE;
     if (watchable_ && !progress.watch(child_.descriptors())) return TSS2_TCTI_RC_NOT_IMPLEMENTED;
     progress_ = std::move(progress);
+    if (heldBack_) progress_.setAlarm(retryAt_);
     return TSS2_RC_SUCCESS;
 }
 
@@ -525,7 +533,7 @@ TSS2_RC Broker::Place::tryLocality(uint8_t locality) {
     Lock lock(broker_.mutex_);
     if (broker_.driven_ || broker_.running_ != nullptr) return TSS2_RC_SUCCESS;
     const Driving driving(broker_);
-    TSS2_RC rc = broker_.openChild(lock);
+    TSS2_RC rc = broker_.openChild(lock, Clock::now());
     if (rc == TSS2_RC_SUCCESS) {
         rc = broker_.call(lock, [&] { return broker_.child_.setLocality(locality); });
         if (rc == TSS2_RC_SUCCESS) broker_.locality_ = locality;

@@ -77,9 +77,9 @@ class Broker final : public Tpm {
     bool move(Lock& lock, const Deadline& deadline);
     bool retry(Lock& lock, const Deadline& deadline);
     bool receive(Lock& lock, int32_t timeout);
-    TSS2_RC openChild(Lock& lock);
+    TSS2_RC openChild(Lock& lock, Clock::time_point giveUpAt);
     void childOpened();
-    void childNotOpened(TSS2_RC rc);
+    void childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt);
     void closeChild(Lock& lock);
     TSS2_RC useLocality(Lock& lock, uint8_t locality);
     TSS2_RC cancelInChild(Lock& lock);
@@ -127,9 +127,10 @@ class Broker final : public Tpm {
     Descriptor interruption_;
 
     // A child in somebody else's hands.
-    Diagnosis busy_;
-    std::optional<Clock::time_point> busySince_;
+    std::optional<Diagnosis> busy_;  // since it was first found so
+    bool triedAgain_ = false;        // it is, at
     Clock::time_point retryAt_;
+    Clock::time_point giveUpAt_;  // for the running command
 
     bool abandoned_ = false;  // this is a forked process
 

@@ -95,7 +95,8 @@ class Channel {
     /// wait for.
     virtual void taken() = 0;
 
-    /// Leaves the line. False if the turn has begun: then it has to be waited for.
+    /// Leaves the line, also with a turn that has begun but whose command a busy child has not got.
+    /// False if a command is under way: then it has to be waited for.
     virtual bool withdraw() = 0;
 
     /// In line: leaves it and tells the user. Running: asks the child TCTI to cancel; the response

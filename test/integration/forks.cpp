@@ -33,13 +33,14 @@
 // What C++ code has from the heap, the library's as well as ours; tpm2-tss, which is C, has none.
 static std::atomic<long> allocations = 0;
 
-void* operator new(size_t size) {
+// Not inlined: the compiler takes malloc and free that it sees for a pair of their own.
+[[gnu::noinline]] void* operator new(size_t size) {
     void* memory = std::malloc(size == 0 ? 1 : size);
     if (memory == nullptr) throw std::bad_alloc();
     ++allocations;
     return memory;
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
     if (memory == nullptr) return;
     --allocations;
     std::free(memory);

@@ -4,6 +4,8 @@
 // Always holds: threads wait for each other by events, never by time.
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <csignal>
@@ -174,6 +176,26 @@ TEST_F(TellingChild, ACommandThatComesInBetweenIsSentByWhoIsInTheChild) {
     EXPECT_EQ(child.commands.size(), 1u);
     EXPECT_TRUE(readable(a));
     EXPECT_TRUE(a.channel->wait(kNone));
+}
+
+/// The descriptor behind it is shared by both processes.
+TEST_F(TellingChild, AForkedProcessLeavesThePollHandleAlone) {
+    expectSlow(1), expect(2);
+    a.submit({numbered(1)}), b.submit({numbered(2)});
+    EXPECT_FALSE(readable(b));
+    broker.beforeFork();
+    const pid_t pid = fork();
+    if (pid == 0) {
+        broker.afterForkInChild();
+        b.channel.reset();
+        _exit(0);
+    }
+    broker.afterForkInParent();
+    ASSERT_EQ(waitpid(pid, nullptr, 0), pid);
+    EXPECT_FALSE(readable(b));
+    child.makeReady();
+    EXPECT_TRUE(readable(b));
+    EXPECT_TRUE(b.channel->wait(kBlock));
 }
 
 // ---- Waiting
@@ -398,6 +420,57 @@ TEST_F(BusyChild, ACommandThatWasHeldBackCanBeCanceled) {
     beBusy(0);
     EXPECT_TRUE(b.channel->wait(kBlock));
     EXPECT_EQ(child.commands.size(), 1u) << "the other one's";
+}
+
+TEST_F(BusyChild, ACommandThatWasHeldBackCanLeave) {
+    beBusy(1000000);
+    a.submit({numbered(1)});
+    EXPECT_TRUE(a.channel->withdraw());
+    EXPECT_TRUE(a.channel->wait(kNone));
+    beBusy(0);
+    EXPECT_TRUE(child.commands.empty());
+}
+
+/// Asked for when the command is already held back, as ESAPI does; and tried once more by another.
+TEST_F(BusyChild, WakesAnEventLoopThatComesLateOrToWhatAnotherOpened) {
+    child.tell();
+    ASSERT_EQ(broker.connect(), TSS2_RC_SUCCESS);
+    for (const bool openedByAnother : {false, true}) {
+        child.expect(numbered(1), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+        child.expect(numbered(2), response());
+        a.submit({numbered(1)});
+        EXPECT_TRUE(a.channel->wait(kBlock));  // the connection is gone
+        a.channel->taken();
+        beBusy(openedByAnother ? 1 : 2);
+        a.submit({numbered(2)});
+        int handle = -1;
+        ASSERT_EQ(a.channel->pollHandle(handle), TSS2_RC_SUCCESS);
+        if (openedByAnother) {
+            EXPECT_EQ(broker.connect(), TSS2_RC_SUCCESS);
+            EXPECT_EQ(child.commands.back(), numbered(2)) << "sent by who opened it";
+        }
+        pollfd watched{handle, POLLIN, 0};
+        do ASSERT_EQ(poll(&watched, 1, 10000), 1);
+        while (!a.channel->wait(kNone));
+        a.channel->taken();
+    }
+    EXPECT_EQ(a.answers.size(), 2u);
+}
+
+/// The time counts from the command, not from when the child was first found busy.
+TEST_F(BrokerTest, PatienceIsForEachCommandAnew) {
+    tpm::Broker patient("fake", std::chrono::seconds(1));
+    User user{patient};
+    child.openCode = TSS2_TCTI_RC_IO_ERROR;
+    user.submit({numbered(1)});
+    EXPECT_EQ(user.channel->cancel(), TSS2_RC_SUCCESS);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    expect(2);
+    user.submit({numbered(2)});
+    EXPECT_FALSE(user.channel->wait(kNone)) << "it is held back, and not refused";
+    child.openCode = TSS2_RC_SUCCESS;
+    EXPECT_TRUE(user.channel->wait(kBlock));
+    EXPECT_EQ(user.answers, answers({2}));
 }
 
 TEST_F(BusyChild, IsTriedAgainByAnEventLoop) {
