@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -38,6 +39,12 @@ std::array<char, 64> printable(const char* text) {
     return result;
 }
 
+/// What every trace begins with.
+constexpr char kFirst[] = R"({"name":"process_name","ph":"M",)";
+
+/// Of this process, whatever file they are in: no two of its traces share a row.
+std::atomic<unsigned> rows = 0;
+
 /// While it lives, no other process, and no other trace of this one, writes to the file.
 class Locked {
   public:
@@ -52,17 +59,33 @@ class Locked {
     int file_;
 };
 
-/// Empty, or as we end it.
+template <size_t kSize>
+bool holds(int file, off_t at, const char (&text)[kSize]) {
+    std::array<char, kSize - 1> found{};
+    return at >= 0 && pread(file, found.data(), found.size(), at) == ssize_t{found.size()} &&
+           memcmp(found.data(), text, found.size()) == 0;
+}
+
+/// Empty, or as we begin and end it.
 bool isTrace(int file) {
-    const Locked locked(file);
     struct stat status {};
     if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return false;
     if (status.st_size == 0) return true;
-    std::array<char, kEndSize> end{};
-    char first = 0;
-    return status.st_size > kEndSize && pread(file, &first, 1, 0) == 1 && first == kStart[0] &&
-           pread(file, end.data(), end.size(), status.st_size - kEndSize) == kEndSize &&
-           memcmp(end.data(), kEnd, end.size()) == 0;
+    return holds(file, 0, kStart) && holds(file, sizeof kStart - 1, kFirst) &&
+           holds(file, status.st_size - kEndSize, kEnd);
+}
+
+/// The disk is full: the file ends as it did.
+void takeBack(int file, off_t at) {
+    const bool ended = at == 0 || pwrite(file, kEnd, kEndSize, at) == kEndSize;
+    if (!ended || ftruncate(file, at == 0 ? 0 : at + kEndSize) != 0)
+        LOG_WARNING("The trace cannot be written any more: %s", strerrordesc_np(errno));
+}
+
+/// Others may be in the middle of writing.
+bool isTraceNow(int file) {
+    const Locked locked(file);
+    return isTrace(file);
 }
 
 }  // namespace
@@ -77,21 +100,26 @@ bool Trace::open(const char* path) {
         LOG_ERROR("The trace '%s' cannot be written: %s", path, strerrordesc_np(errno));
         return false;
     }
-    if (!isTrace(file)) {
+    if (!isTraceNow(file)) {
         LOG_ERROR("'%s' is not a trace, and is left alone: name a new file", path);
         close(file);
         return false;
     }
     file_ = file;
     process_ = getpid();
-    add(R"({"name":"process_name","ph":"M","pid":%d,"args":{"name":"%s"}})", process_,
+    add(R"(%s"pid":%d,"args":{"name":"%s"}})", kFirst, process_,
         printable(program_invocation_short_name).data());
     return true;
 }
 
+void Trace::abandon() {
+    if (isOpen()) close(file_);
+    file_ = -1;
+}
+
 unsigned Trace::addSpace() {
     if (!isOpen()) return 0;
-    const unsigned space = ++spaces_;
+    const unsigned space = ++rows;
     add(R"({"name":"thread_name","ph":"M","pid":%d,"tid":%u,"args":{"name":"space %u"}})", process_,
         space, space);
     return space;
@@ -118,11 +146,12 @@ void Trace::setSlots(size_t objects, size_t sessions) {
 /// One write for each event. What cannot be written is missing in the picture, and nowhere else.
 void Trace::add(const char* format, ...) {
     std::array<char, kMaxEvent> text{};
-    const std::lock_guard alone(mutex_);
+    const std::lock_guard one(adding_);  // threads of a process share the file's lock
     const Locked locked(file_);
     const off_t size = lseek(file_, 0, SEEK_END);
-    const char* before = size > kEndSize ? ",\n" : kStart;
-    size_t used = static_cast<size_t>(snprintf(text.data(), text.size(), "%s", before));
+    const off_t at = size > kEndSize ? size - kEndSize : 0;
+    size_t used =
+        static_cast<size_t>(snprintf(text.data(), text.size(), "%s", at > 0 ? ",\n" : kStart));
     va_list values;
     va_start(values, format);
     const int length = vsnprintf(&text[used], text.size() - used, format, values);
@@ -130,9 +159,8 @@ void Trace::add(const char* format, ...) {
     if (length < 0 || used + static_cast<size_t>(length) + sizeof kEnd > text.size()) return;
     used += static_cast<size_t>(length);
     memcpy(&text[used], kEnd, kEndSize);
-    const ssize_t written =
-        pwrite(file_, text.data(), used + kEndSize, size > kEndSize ? size - kEndSize : 0);
-    static_cast<void>(written);
+    used += kEndSize;
+    if (pwrite(file_, text.data(), used, at) != static_cast<ssize_t>(used)) takeBack(file_, at);
 }
 
 }  // namespace spaces::log

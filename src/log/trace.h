@@ -8,7 +8,6 @@
 // a file that is not a trace is left alone; a new one is for its owner's eyes only.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -31,10 +30,11 @@ class Trace {
     /// Without it, everything below does nothing.
     bool isOpen() const { return file_ >= 0; }
 
-    /// In a forked process: the trace is the parent's.
-    void abandon() { file_ = -1; }
+    /// In a forked process: the trace is the parent's, and so is the lock that it may hold just
+    /// now.
+    void abandon();
 
-    /// A new row, of a space; returns its number. Any thread may call this and addSpan().
+    /// A new row, of a space; returns its number, which no other row of this process has.
     unsigned addSpace();
 
     /// Something that took its time in a space's row. `name` and `kind` need no escapes in JSON.
@@ -48,10 +48,9 @@ class Trace {
   private:
     [[gnu::format(printf, 2, 3)]] void add(const char* format, ...);
 
-    std::mutex mutex_;  // one event at a time; the file has a lock of its own for other processes
     int file_ = -1;
     int process_ = 0;
-    std::atomic<unsigned> spaces_ = 0;
+    std::mutex adding_;
     size_t objects_ = 0, sessions_ = 0;
 };
 
