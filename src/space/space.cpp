@@ -126,7 +126,10 @@ void Space::noteNotStarted() {
 
 void Space::failed(TSS2_RC rc) {
     if (closing_) {
-        if (++closeFailures_ < kMostCloses) return;
+        // The connection may have been broken for long: that shows at the first use, and the next
+        // one makes a new connection. One that could not be made is not waited for again.
+        closeAgain_ = !closeAgain_ && channel_->traffic().commands > sentBefore_;
+        if (closeAgain_) return;
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);
     } else if (phase_ != Phase::Presence) {  // there the client's response is already made
@@ -528,12 +531,11 @@ void Space::close() {
     if (closing_) return;
     if (inTurn_ && !channel_->withdraw()) channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
     closing_ = true;
-    unsigned failures = 0;
-    do {
-        failures = closeFailures_;
+    for (int attempt = 0; attempt < 2 && (attempt == 0 || closeAgain_); ++attempt) {
+        sentBefore_ = channel_->traffic().commands;
         channel_->submit();
         channel_->wait(TSS2_TCTI_TIMEOUT_BLOCK);
-    } while (closeFailures_ > failures && closeFailures_ < kMostCloses);
+    }
     --ownership_.spaces;
     statistics_.traffic = channel_->traffic();
     statistics_.traffic.flushes += flushes_;

@@ -188,7 +188,8 @@ class Space final : public tpm::User {
     TPM2_HANDLE stranded_ = 0;  // the last one flushed at close
     TPM2_HANDLE leaving_ = 0;   // what FlushContext at close is for, as the TPM calls it
     unsigned attempts_ = 0;
-    unsigned closeFailures_ = 0;
+    uint64_t sentBefore_ = 0;  // by the time it closed
+    bool closeAgain_ = false;
     uint64_t flushes_ = 0;  // at close
     Statistics statistics_;
     size_t commandSize_ = 0;
