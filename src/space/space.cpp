@@ -14,9 +14,6 @@
 namespace spaces::space {
 namespace {
 
-// The connection may have been broken for long without anybody's knowing: the next command opens
-// it.
-constexpr unsigned kMostCloses = 2;
 constexpr size_t kFlushSize = wire::kHeaderSize + wire::kHandleSize;
 
 /// What a private TPM could never say: the resource manager's own layer. A base code of TRY_AGAIN
