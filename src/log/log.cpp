@@ -100,7 +100,7 @@ bool enabled(Level level) {
 void print(Level level, const char* file, int line, const char* function, const char* format, ...) {
     const int saved = errno;
     char text[kMaxLine];
-    const auto put = [&text](size_t at, int added) {
+    const auto put = [](size_t at, int added) {
         return std::min(at + static_cast<size_t>(std::max(added, 0)), sizeof(text) - 3);
     };
     size_t size = put(0, snprintf(text, sizeof(text) - 2, "%s:tcti:%s:%d:%s() ",

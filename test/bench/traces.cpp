@@ -311,7 +311,8 @@ std::vector<std::pair<std::string, Make>> recipes() {
     auto many = [](size_t n, std::string word) {
         return std::to_string(n) + " " + word + (n == 1 ? "" : "s");
     };
-    for (auto [kind, word] : {std::pair{Kind::Object, "object"}, {Kind::Session, "session"}}) {
+    for (const Kind kind : {Kind::Object, Kind::Session}) {
+        const char* word = kind == Kind::Object ? "object" : "session";
         for (size_t n : {1, 2, 3, 4, 5, 8, 16})
             add(many(n, word) + " in turn", [=](Builder& b) { cyclic(b, n, kind); });
         for (size_t n : {8, 16, 64}) {

@@ -117,8 +117,9 @@ C
     } >program.c
     grep -q '^ *use(esys);' program.c || fail "$1: nothing in it says where the space is used"
     # shellcheck disable=SC2046 # pkg-config prints words
-    cc -I"$source_dir/include" -o program program.c -Wl,--allow-shlib-undefined -L"$(dirname "$SPACES_LIBRARY")" \
-        -ltss2-tcti-spaces $(pkg-config --cflags --libs tss2-esys tss2-tctildr)
+    cc -I"$source_dir/include" -o program program.c -Wl,--allow-shlib-undefined \
+        -L"$(dirname "$SPACES_LIBRARY")" -ltss2-tcti-spaces \
+        $(pkg-config --cflags --libs tss2-esys tss2-tctildr)
     tool ./program
 }
 

@@ -8,8 +8,7 @@
 namespace spaces::test {
 namespace {
 
-constexpr TPM2_CC kSave = TPM2_CC_ContextSave, kLoad = TPM2_CC_ContextLoad,
-                  kFlush = TPM2_CC_FlushContext;
+constexpr TPM2_CC kSave = TPM2_CC_ContextSave, kLoad = TPM2_CC_ContextLoad;
 
 /// A ContextLoad of a session.
 bool loadsSession(const Packet& packet) {
