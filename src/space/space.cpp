@@ -130,6 +130,8 @@ void Space::failed(TSS2_RC rc) {
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);
     } else if (phase_ != Phase::Presence) {  // there the client's response is already made
+        const bool saving = phase_ == Phase::Command && command().code() == TPM2_CC_ContextSave;
+        if (saving && wire::isSession(plan_.named[0])) unsure_ = plan_.named[0];
         answer(ownCode(rc));
     }
 }
@@ -420,7 +422,10 @@ void Space::refused(TPM2_RC code) {
         gone = plan_.sessions[code - TPM2_RC_REFERENCE_S0];
     if (code == wire::forParameter(TPM2_RC_HANDLE, 0)) gone = plan_.flushed;
     if (gone != 0) {
-        if (wire::isSession(gone))
+        if (wire::isSession(gone) && gone == unsure_ &&
+            code != wire::forParameter(TPM2_RC_HANDLE, 0))
+            ownership_.markSaved(gone);  // it was saved, and nobody has the context
+        else if (wire::isSession(gone))
             ownership_.removeSession(gone);
         else
             ownership_.removeObject(holding_, gone);
@@ -464,6 +469,7 @@ void Space::adopt(wire::Response response) {
 /// Moving a session's context in, as out, spoils an orderly Shutdown.
 void Space::adoptSession(TPM2_HANDLE handle) {
     ownership_.adoptSession(holding_, handle);
+    if (wire::indexOf(handle) == wire::indexOf(unsure_)) unsure_ = 0;
     if (command().code() == TPM2_CC_ContextLoad) ownership_.shutdownState = false;
 }
 
@@ -541,7 +547,8 @@ void Space::close() {
 /// A session that its client saved is whoever's who holds the context; but nobody can load it if
 /// the client never got that context, or if it is outdated.
 bool Space::staysSaved(const Session& session) const {
-    return session.saved && session.handle != unfetched_ && !tpm_.isStranded(session.handle);
+    return session.saved && session.handle != unfetched_ && session.handle != unsure_ &&
+           !tpm_.isStranded(session.handle);
 }
 
 /// When the last space closes, nobody is left who could load these.

@@ -184,6 +184,7 @@ class Space final : public tpm::User {
     Plan plan_;
     Probe probe_;
     TPM2_HANDLE unfetched_ = 0;  // session whose saved context the client does not have yet
+    TPM2_HANDLE unsure_ = 0;     // session of which it is not known whether it was saved
     TPM2_HANDLE suspect_ = 0;
     TPM2_HANDLE stranded_ = 0;  // the last one flushed at close
     TPM2_HANDLE leaving_ = 0;   // what FlushContext at close is for, as the TPM calls it

@@ -200,13 +200,13 @@ void Broker::trySending(Lock& lock) {
     if (rc == TSS2_RC_SUCCESS) {
         const TSS2_RC transmitted = transmit(lock);
         sent_ = true;
-        if (canceling_) changed_.notify_all();
+        if (canceling_ > 0) changed_.notify_all();
         if (transmitted == Child::kTooLarge) return answerTooLarge(lock);
         if (transmitted != TSS2_RC_SUCCESS) breakConnection(lock, transmitted);
         return;
     }
     heldBack_ = !child_.isOpen() && triedAgain_;
-    if (canceling_) changed_.notify_all();
+    if (canceling_ > 0) changed_.notify_all();
     if (heldBack_) return;  // it is tried again
     // A child that does not have the locality is as well as before.
     const bool refused = rc == TSS2_TCTI_RC_NOT_IMPLEMENTED || rc == TSS2_TCTI_RC_BAD_VALUE;
@@ -467,10 +467,10 @@ TSS2_RC Broker::Place::cancel() {
     }
     if (!isDue()) return TSS2_RC_SUCCESS;
     // While a busy child is tried once more, nobody knows where the command is.
-    broker_.canceling_ = true;
+    ++broker_.canceling_;
     broker_.sleepUntil(lock, std::nullopt,
                        [this] { return !isDue() || broker_.sent_ || broker_.heldBack_; });
-    broker_.canceling_ = false;
+    --broker_.canceling_;
     return isDue() ? broker_.cancelRunning(lock) : TSS2_RC_SUCCESS;
 }
 

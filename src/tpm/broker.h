@@ -134,7 +134,7 @@ class Broker final : public Tpm {
 
     bool abandoned_ = false;  // this is a forked process
 
-    bool canceling_ = false;  // a cancel waits until it is one or the other
+    unsigned canceling_ = 0;  // cancels that wait until it is one or the other
 
     // A cancel that the thread in the child is asked to pass on.
     bool cancelWanted_ = false;

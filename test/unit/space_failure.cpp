@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Unit test of space/space: what a private TPM could never say, and what comes at the wrong time.
 // Always holds: a failure costs its own command and nothing of any other space.
+#include <algorithm>
+
 #include "unit/space_test.h"
 
 namespace spaces::test {
@@ -101,6 +103,29 @@ TEST_F(Failure, BehindTheClientsResponseLeavesItAsItIs) {
     EXPECT_EQ(b->send(getRandom()), response());
     EXPECT_TRUE(owns(*a, kObject0, kObject1));
     EXPECT_TRUE(owns(*b, kObject0, kObject0));
+}
+
+/// The TPM saved the session, and nobody has its context: it is as saved as it would be in a TPM of
+/// its client's own, and can be flushed; if its client does not, the space does.
+TEST_F(Failure, OfASaveThatWasMadeLeavesASessionToFlush) {
+    for (const bool flushed : {true, false}) {
+        child.expect(startAuthSession(), response().handle(kHmac1));
+        EXPECT_EQ(a->send(startAuthSession()), response().handle(kHmac1));
+        child.expect(contextSave(kHmac1), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+        EXPECT_EQ(a->send(contextSave(kHmac1)), own(TSS2_BASE_RC_IO_ERROR));
+        child.expect(contextSave(kHmac1), response(TPM2_RC_REFERENCE_H0));
+        child.serve([](const Packet&) { return response(0x9A); });  // the others are there
+        EXPECT_EQ(a->send(contextSave(kHmac1)), response(TPM2_RC_REFERENCE_H0));
+        if (flushed) {
+            child.expect(flushContext(kHmac1), response());
+            EXPECT_EQ(a->send(flushContext(kHmac1)), response());
+        }
+    }
+    const size_t before = child.commands.size();
+    child.acceptFlushes();
+    a->space.close();
+    const auto begin = child.commands.begin() + static_cast<ptrdiff_t>(before);
+    EXPECT_EQ(std::count(begin, child.commands.end(), flushContext(kHmac1)), 1);
 }
 
 TEST_F(Failure, OfALocalityCostsNothingElse) {
