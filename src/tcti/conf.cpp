@@ -106,6 +106,15 @@ bool isThisLibrary(std::string_view name) {
            name.starts_with("libtss2-spaces.so");
 }
 
+/// A child's name may hold a comma, as a file's can, but nobody means an option by that.
+bool holdsOption(std::string_view name) {
+    return std::any_of(std::begin(kOptions), std::end(kOptions), [name](const Option& option) {
+        const size_t at = name.find(option.name);
+        return at != 0 && at != name.npos && name[at - 1] == ',' &&
+               name.substr(at + option.name.size()).starts_with('=');
+    });
+}
+
 bool acceptChild(std::string_view child) {
     const std::string_view name = child.substr(0, child.find(':'));
     if (name.empty()) {
@@ -118,6 +127,12 @@ bool acceptChild(std::string_view child) {
             "The child TCTI '%.*s' is this one: allowed is any other, like device, swtpm "
             "or mssim",
             PRINTABLE(name));
+        return false;
+    }
+    if (holdsOption(name)) {
+        LOG_ERROR("Options come before the child TCTI: write 'spaces:%.*s,%.*s' for '%.*s'",
+                  PRINTABLE(name.substr(name.find(',') + 1)),
+                  PRINTABLE(name.substr(0, name.find(','))), PRINTABLE(name));
         return false;
     }
     return true;

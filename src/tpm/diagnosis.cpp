@@ -74,6 +74,11 @@ std::string deviceOf(const ChildName& child) {
     return access("/dev/tpmrm0", F_OK) == 0 ? "/dev/tpmrm0" : "/dev/tpm0";
 }
 
+/// The conf of a child may hold anything; but where it is refused, that may be why.
+const char* orderAdvice(std::string_view conf) {
+    return conf.find(',') == conf.npos ? "" : "; options of spaces come before the child's name";
+}
+
 Diagnosis diagnoseBusy(const std::string& device) {
     const std::string holders = holdersOf(device);
     return {true,
@@ -102,7 +107,8 @@ Diagnosis diagnoseDevice(const std::string& device) {
         case ENXIO:
             return {false,
                     "there is no " + device +
-                        ": is a TPM enabled in the firmware, and its driver loaded?",
+                        ": is a TPM enabled in the firmware, and its driver loaded?" +
+                        orderAdvice(device),
                     {}};
         default:
             return {false, device + ": " + strerrordesc_np(errno), {}};
@@ -119,7 +125,7 @@ Diagnosis diagnoseChild(const ChildName& child, TSS2_RC rc) {
     if (rc == TSS2_TCTI_RC_BAD_VALUE)
         return {false,
                 "the TCTI '" + name + "' does not accept its configuration '" +
-                    std::string(child.conf()) + "'",
+                    std::string(child.conf()) + "'" + orderAdvice(child.conf()),
                 {}};
     if (const std::string device = deviceOf(child); !device.empty()) return diagnoseDevice(device);
     return {true,

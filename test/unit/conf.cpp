@@ -110,6 +110,17 @@ TEST(Conf, AChildWithoutANameIsRefused) {
     EXPECT_NE(refusal("swap=off,:x").find("allowed is a child TCTI"), std::string::npos);
 }
 
+TEST(Conf, OptionsAfterTheChildAreRefused) {
+    EXPECT_NE(refusal("swtpm,swap=on")
+                  .find("Options come before the child TCTI: write "
+                        "'spaces:swap=on,swtpm' for 'swtpm,swap=on'"),
+              std::string::npos);
+    EXPECT_NE(refusal("wait=1,device,leftovers=flush,trace=x").find("'spaces:leftovers=flush,"),
+              std::string::npos);
+    for (const char* child : {"/opt/a,b/libtss2-tcti-x.so", "/opt/a,swap/libtss2-tcti-x.so"})
+        EXPECT_EQ(childOf(child), child);
+}
+
 TEST(Conf, HelpNamesEveryOption) {
     const std::string help = kOptionsHelp;
     for (const char* option : {"swap=", "objects=", "sessions=", "leftovers=", "wait=", "trace="})
