@@ -34,7 +34,8 @@ class Trace {
     /// now.
     void abandon();
 
-    /// A new row, of a space; returns its number, which no other row of this process has.
+    /// A new row, of a space; returns its number. No other row of this process has it, unless the
+    /// library was unloaded in between.
     unsigned addSpace();
 
     /// Something that took its time in a space's row. `name` and `kind` need no escapes in JSON.
