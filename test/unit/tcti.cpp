@@ -442,6 +442,7 @@ TEST_F(Open, AfterForkAContextIsTheParents) {
         bad |= (waiting.receive() != TSS2_TCTI_RC_NO_CONNECTION) << 1;
         bad |= (waiting.cancel() != TSS2_TCTI_RC_NO_CONNECTION) << 2;
         bad |= (context.setLocality(0) != TSS2_TCTI_RC_NO_CONNECTION) << 3;
+        const TSS2_RC polled = context.getPollHandles(), stuck = context.makeSticky();
         context.finalize();
         waiting.finalize();
         bad |= (child.commands.size() != before || child.closes != 0) << 4;
@@ -450,6 +451,7 @@ TEST_F(Open, AfterForkAContextIsTheParents) {
         bad |= (fresh.open("another") != TSS2_RC_SUCCESS) << 5;
         own.expect(getRandom(), response());
         bad |= (fresh.send(getRandom()) != response()) << 6;
+        bad |= (polled != TSS2_TCTI_RC_NO_CONNECTION || stuck != TSS2_TCTI_RC_NO_CONNECTION) << 7;
         _exit(bad);
     }
     int status = -1;
