@@ -268,6 +268,36 @@ TEST_F(Moves, ASessionEndsWhereverItIs) {
     EXPECT_EQ(a().send(policyGetDigest(s[3])), response().tpm2b());
 }
 
+TEST_F(Moves, TheSlotOfASessionThatEndedIsFree) {
+    build({}, {.sessions = 1});
+    const TPM2_HANDLE ended = session(a());
+    EXPECT_EQ(codeOf(a().send(unseal(kPersistent, {{ended, 0}}))), TPM2_RC_SUCCESS);
+    tpm().takeSent();
+    session(a());
+    EXPECT_EQ(sentCodes(), Codes{TPM2_CC_StartAuthSession});
+}
+
+/// HMAC and policy sessions share their numbers: one that is named with the other type is brought
+/// in and stays in, for the TPM to refuse.
+TEST_F(Moves, ASessionIsKnownByItsNumberAlone) {
+    build({.sessions = 2});
+    const TPM2_HANDLE one = session(a()), two = session(a()), three = session(a());
+    const auto otherTypeOf = [](TPM2_HANDLE session) {
+        return TPM2_HMAC_SESSION_FIRST + wire::indexOf(session);
+    };
+    EXPECT_EQ(a().send(policyGetDigest(otherTypeOf(one))), response(0x18B));
+    EXPECT_EQ(a().send(policyGetDigest(two)), response().tpm2b());
+    // Of these two, the one used again and again would stay.
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(a().send(policyGetDigest(three)), response().tpm2b());
+    tpm().takeSent();
+    EXPECT_EQ(a().send(command(TPM2_CC_PolicySecret)
+                           .handle(TPM2_RH_OWNER)
+                           .handle(otherTypeOf(two))
+                           .auth({{one}})),
+              response(0x28B));
+    EXPECT_EQ(sentCodes(), (Codes{kSave, kLoad, TPM2_CC_PolicySecret}));
+}
+
 TEST_F(Moves, MoreSessionsThanSlotsInOneCommand) {
     build();
     const TPM2_HANDLE key = object(a(), "key");
@@ -412,6 +442,25 @@ TEST_F(Managed, BeyondThatItHoldsOneOfEachKind) {
     a.send(flushContext(objects[0]));
     for (size_t i = 1; i < 4; ++i) a.send(readPublic(objects[i]));
     EXPECT_EQ(world.tpm.loadedObjects(), 3u) << "three again";
+}
+
+/// It flushes what was loaded through a connection when that ends.
+TEST_F(Managed, NothingIsMovedForWhatWentWithTheConnection) {
+    std::vector<TPM2_HANDLE> gone;
+    for (int i = 0; i < 3; ++i) {
+        gone.push_back(handleOf(a.send(create("gone"))));
+        gone.push_back(handleOf(a.send(startPolicy())));
+    }
+    world.tpm.fate = [](const Packet&) {
+        return ModelTpm::Fate{.receiveFails = TSS2_TCTI_RC_IO_ERROR};
+    };
+    EXPECT_EQ(codeOf(a.send(getRandom())), TPM2_RC{0xB000A});
+    world.tpm.fate = nullptr;
+    for (const TPM2_HANDLE each : gone) world.tpm.flushBehind(each);
+    EXPECT_EQ(movesFor([&] {
+                  for (int i = 0; i < 3; ++i) a.send(create("new")), a.send(startPolicy());
+              }),
+              0u);
 }
 
 /// It saves the loaded session for each command, without our seeing it.
