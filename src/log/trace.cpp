@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Writing a trace; see trace.h. The file is "[", events with commas between them, "]": each event
-// takes the place of the closing bracket, and brings a new one, in one write.
+// takes the place of the closing bracket, and brings a new one, in one write; or in two, where the
+// first page is full, and then the format allows what is there between them, too.
 #include "log/trace.h"
 
 #include <fcntl.h>
@@ -8,12 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 
 #include "log/log.h"
 
@@ -23,7 +26,9 @@ namespace {
 constexpr char kStart[] = "[\n";
 constexpr char kEnd[] = "\n]\n";
 constexpr off_t kEndSize = sizeof kEnd - 1;
+constexpr char kComma[] = ",\n";
 constexpr size_t kMaxEvent = 512;
+constexpr off_t kPage = 4096;
 
 double microseconds(Trace::Clock::duration time) {
     return std::chrono::duration<double, std::micro>(time).count();
@@ -66,13 +71,40 @@ bool holds(int file, off_t at, const char (&text)[kSize]) {
            memcmp(found.data(), text, found.size()) == 0;
 }
 
+/// A writer was killed between two pages: what is there ends with a comma and blanks. Ends it.
+bool mend(int file, off_t size) {
+    std::array<char, kPage> last{};
+    const off_t from = std::max<off_t>(size - kPage, 0);
+    const ssize_t count = pread(file, last.data(), last.size(), from);
+    if (count <= 0) return false;
+    const size_t comma =
+        std::string_view(last.data(), static_cast<size_t>(count)).find_last_not_of(" \n");
+    if (comma == std::string_view::npos || last[comma] != ',') return false;
+    const off_t at = from + static_cast<off_t>(comma);
+    return pwrite(file, kEnd, kEndSize, at) == kEndSize && ftruncate(file, at + kEndSize) == 0;
+}
+
 /// Empty, or as we begin and end it.
 bool isTrace(int file) {
     struct stat status {};
     if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return false;
     if (status.st_size == 0) return true;
-    return holds(file, 0, kStart) && holds(file, sizeof kStart - 1, kFirst) &&
-           holds(file, status.st_size - kEndSize, kEnd);
+    if (!holds(file, 0, kStart) || !holds(file, sizeof kStart - 1, kFirst)) return false;
+    return holds(file, status.st_size - kEndSize, kEnd) || mend(file, status.st_size);
+}
+
+/// A process that is killed in a write may leave it undone from a page's boundary on. So none
+/// crosses one: where there is too little room, the page is filled with blanks behind a comma, and
+/// the event begins the next page. Returns where, and takes the comma off the text; or -1.
+off_t makeRoom(int file, off_t at, std::string_view& text) {
+    const off_t room = kPage - at % kPage;
+    if (at == 0 || static_cast<off_t>(text.size()) <= room) return at;
+    std::array<char, kMaxEvent> blanks{};
+    blanks.fill(' ');
+    blanks[0] = ',';
+    if (pwrite(file, blanks.data(), static_cast<size_t>(room), at) != room) return -1;
+    text.remove_prefix(sizeof kComma - 1);
+    return at + room;
 }
 
 /// The disk is full: the file ends as it did.
@@ -143,7 +175,7 @@ void Trace::setSlots(size_t objects, size_t sessions) {
         process_, microseconds(Clock::now().time_since_epoch()), objects, sessions);
 }
 
-/// One write for each event. What cannot be written is missing in the picture, and nowhere else.
+/// What cannot be written is missing in the picture, and nowhere else.
 void Trace::add(const char* format, ...) {
     std::array<char, kMaxEvent> text{};
     const std::lock_guard one(adding_);  // threads of a process share the file's lock
@@ -151,7 +183,7 @@ void Trace::add(const char* format, ...) {
     const off_t size = lseek(file_, 0, SEEK_END);
     const off_t at = size > kEndSize ? size - kEndSize : 0;
     size_t used =
-        static_cast<size_t>(snprintf(text.data(), text.size(), "%s", at > 0 ? ",\n" : kStart));
+        static_cast<size_t>(snprintf(text.data(), text.size(), "%s", at > 0 ? kComma : kStart));
     va_list values;
     va_start(values, format);
     const int length = vsnprintf(&text[used], text.size() - used, format, values);
@@ -160,7 +192,11 @@ void Trace::add(const char* format, ...) {
     used += static_cast<size_t>(length);
     memcpy(&text[used], kEnd, kEndSize);
     used += kEndSize;
-    if (pwrite(file_, text.data(), used, at) != static_cast<ssize_t>(used)) takeBack(file_, at);
+    std::string_view event(text.data(), used);
+    const off_t place = makeRoom(file_, at, event);
+    if (place < 0 ||
+        pwrite(file_, event.data(), event.size(), place) != static_cast<ssize_t>(event.size()))
+        takeBack(file_, at);
 }
 
 }  // namespace spaces::log

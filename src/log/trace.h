@@ -4,8 +4,10 @@
 // is in the TPM's slots. Names and codes only, no octet of a command.
 //
 // Always holds: the file is complete JSON after every event, so that of a process that is killed at
-// most the last one is missing; several processes may write to one file, each under its own id;
-// a file that is not a trace is left alone; a new one is for its owner's eyes only.
+// most the last one is missing (and, if it was just beginning a page of the file, the bracket at
+// the end, which the format allows to be missing); several processes may write to one file, each
+// under its own id; a file that is not a trace is left alone; a new one is for its owner's eyes
+// only.
 #pragma once
 
 #include <chrono>

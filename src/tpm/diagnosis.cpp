@@ -100,7 +100,8 @@ Diagnosis diagnoseDevice(const std::string& device) {
         case EPERM:
             return {false,
                     "no permission for " + device +
-                        ": run as a user in the group of the device, which is mostly tss",
+                        ": run as a user whom its owner and mode allow; the group tss mostly has "
+                        "/dev/tpmrm0",
                     {}};
         case ENOENT:
         case ENODEV:

@@ -162,6 +162,8 @@ TEST_F(Trace, OfAKilledProcessIsComplete) {
     EXPECT_TRUE(WIFSIGNALED(outcome(pid)));
     while (::read(told[0], &c, 1) == 1) ++done;
     ::close(told[0]);
+    // The next process mends what the format allows, and JSON does not, if it was in between.
+    const Client next(conf());
     EXPECT_GE(events().of("X").size(), done);
     EXPECT_LE(events().of("X").size(), done + 1);
 }
