@@ -204,6 +204,12 @@ TEST_F(Trace, OfAForkedProcessIsItsParents) {
                   Bytes response;
                   if (client.transmit(getRandom()) != TSS2_TCTI_RC_NO_CONNECTION)
                       throw std::runtime_error("it works");
+                  // Nor does it hold the file, or the lock on it.
+                  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+                      std::error_code gone;
+                      if (std::filesystem::read_symlink(each, gone) == path)
+                          throw std::runtime_error("it is open");
+                  }
                   client.close();
               })),
               0);

@@ -240,7 +240,7 @@ TEST_F(TraceTest, AForkedProcessWritesNothing) {
 
 // Each process opens it over and over, while others write.
 TEST_F(TraceTest, SeveralProcessesWriteSideBySide) {
-    constexpr int kProcesses = 4, kTraces = 20, kSpans = 20;
+    constexpr int kProcesses = 4, kTraces = 20, kSpans = 200;
     std::vector<pid_t> processes;
     for (int i = 0; i < kProcesses; ++i) {
         processes.push_back(fork());
@@ -263,7 +263,7 @@ TEST_F(TraceTest, SeveralProcessesWriteSideBySide) {
 
 // Spaces come while others send.
 TEST_F(TraceTest, ThreadsOfOneTraceDoNotMeet) {
-    constexpr int kRows = 2000;
+    constexpr int kRows = 5000;
     Trace trace;
     ASSERT_TRUE(trace.open(path.c_str()));
     std::thread sender([&] {
