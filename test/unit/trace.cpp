@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -259,6 +260,31 @@ TEST_F(TraceTest, SeveralProcessesWriteSideBySide) {
     }
     EXPECT_EQ(events().of("M").size(), size_t{kProcesses * kTraces});
     EXPECT_EQ(events().of("X").size(), size_t{kProcesses * kTraces * kSpans});
+}
+
+// The lock is held as another process would hold it: the writer sleeps, and has written nothing.
+TEST_F(TraceTest, WhileAnotherHoldsTheFileNothingIsWritten) {
+    Trace trace;
+    ASSERT_TRUE(trace.open(path.c_str()));
+    const std::string before = contentsOf(path);
+    const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(flock(file, LOCK_EX), 0);
+    std::atomic<pid_t> writer = 0;
+    std::atomic<bool> written = false;
+    std::thread thread([&] {
+        writer = gettid();
+        addSpan(trace, 0, 0, 0);
+        written = true;
+    });
+    const auto sleeps = [&] {
+        const fs::path stat = "/proc/self/task/" + std::to_string(writer) + "/stat";
+        return writer != 0 && contentsOf(stat).find(") S ") != std::string::npos;
+    };
+    while (!written && !sleeps()) std::this_thread::yield();
+    EXPECT_EQ(contentsOf(path), before);
+    close(file);
+    thread.join();
+    EXPECT_EQ(events().of("X").size(), 1u);
 }
 
 // Spaces come while others send.
