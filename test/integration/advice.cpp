@@ -126,7 +126,7 @@ TEST_F(Device, IsNotForThisUser) {
         becomeOrdinary();
         line = advice();
     }).join();
-    EXPECT_THAT(line, HasSubstr("no permission for " + path + ": run as a user in the group"));
+    EXPECT_THAT(line, HasSubstr("no permission for " + path + ": run as a user whom"));
 }
 
 TEST_F(Device, IsNoTpm) {
