@@ -170,6 +170,7 @@ TSS2_RC ModelTpm::receive(TSS2_TCTI_CONTEXT* context, size_t* size, uint8_t* res
 
 Packet ModelTpm::execute(Bytes bytes) {
     wire::Command command(bytes);
+    if (!command.hasCommandTag()) return response(TPM2_RC_BAD_TAG).tag(TPM2_ST_RSP_COMMAND);
     const auto attributes = wire::findCommand(command.code());
     if (!attributes) return response(TPM2_RC_COMMAND_CODE);
     if (!started_ && command.code() != TPM2_CC_Startup) return response(TPM2_RC_INITIALIZE);
