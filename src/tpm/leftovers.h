@@ -4,7 +4,7 @@
 // Looked for only when a command was refused for want of a slot and nothing of ours can leave.
 //
 // Always holds: a handle is flushed only if its owner-to-be says that it is not ours; one look for
-// each command; a refusal of the TPM ends the look.
+// each command; what cannot be flushed is passed over.
 #pragma once
 
 #include <tss2/tss2_tpm2_types.h>
