@@ -571,9 +571,9 @@ tpm::Exchange Space::nextFlush() {
         return tpm::Exchange::none();
     }
     ++flushes_;
-    wire::putHeader(command_.data(), TPM2_ST_NO_SESSIONS, kFlushSize, TPM2_CC_FlushContext);
-    wire::put32(&command_[wire::kHeaderSize], leaving_);
-    return exchange(Phase::Closing, {command_.data(), kFlushSize}, ownership_.scratch());
+    return exchange(Phase::Closing,
+                    wire::putHandleCommand(command_.data(), TPM2_CC_FlushContext, leaving_),
+                    ownership_.scratch());
 }
 
 tpm::Exchange Space::flushAnswered() {

@@ -384,15 +384,11 @@ tpm::Exchange Swap::Turn::sendClient() {
     return exchange;
 }
 
-/// A command with one handle: in the handle area or as a parameter, the bytes are the same.
 tpm::Exchange Swap::Turn::send(Step step, TPM2_CC code, TPM2_HANDLE subject,
                                TPM2_HANDLE parameter) {
-    constexpr size_t kSize = wire::kHeaderSize + wire::kHandleSize;
     step_ = step;
     moving_ = subject;
-    wire::putHeader(swap_.command_.data(), TPM2_ST_NO_SESSIONS, kSize, code);
-    wire::put32(&swap_.command_[wire::kHeaderSize], parameter);
-    return sendMove(kSize);
+    return sendMove(wire::putHandleCommand(swap_.command_.data(), code, parameter).size());
 }
 
 tpm::Exchange Swap::Turn::sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context) {

@@ -61,11 +61,8 @@ bool Leftovers::note(size_t size) {
 }
 
 Exchange Leftovers::flush(TPM2_HANDLE handle) {
-    constexpr size_t kSize = wire::kHeaderSize + wire::kHandleSize;
-    wire::putHeader(command_.data(), TPM2_ST_NO_SESSIONS, kSize, TPM2_CC_FlushContext);
-    wire::put32(&command_[wire::kHeaderSize], handle);
     Exchange exchange;
-    exchange.command = {command_.data(), kSize};
+    exchange.command = wire::putHandleCommand(command_.data(), TPM2_CC_FlushContext, handle);
     exchange.response = response_;
     exchange.purpose = Purpose::Flush;
     return exchange;

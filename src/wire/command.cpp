@@ -84,4 +84,11 @@ void putHeader(uint8_t* at, TPM2_ST tag, size_t size, uint32_t code) {
     put32(at + 6, code);
 }
 
+MutableBytes putHandleCommand(uint8_t* at, TPM2_CC code, TPM2_HANDLE handle) {
+    constexpr size_t kSize = kHeaderSize + kHandleSize;
+    putHeader(at, TPM2_ST_NO_SESSIONS, kSize, code);
+    put32(at + kHeaderSize, handle);
+    return {at, kSize};
+}
+
 }  // namespace spaces::wire

@@ -78,4 +78,8 @@ class Command {
 /// Writes a header over the first ten octets at `at`.
 void putHeader(uint8_t* at, TPM2_ST tag, size_t size, uint32_t code);
 
+/// Makes a command without sessions that is its code and one handle, and returns it. In the handle
+/// area or as a parameter, as FlushContext has it, the bytes are the same.
+MutableBytes putHandleCommand(uint8_t* at, TPM2_CC code, TPM2_HANDLE handle);
+
 }  // namespace spaces::wire
