@@ -24,6 +24,7 @@
 #include <thread>
 #include <vector>
 
+#include "our_log.h"
 #include "over_children.h"
 #include "shared_and_private.h"
 #include "support/session.h"
@@ -385,18 +386,6 @@ INSTANTIATE_TEST_SUITE_P(Over, TellingChild, testing::Values("device", "mssim"),
 INSTANTIATE_TEST_SUITE_P(Over, LateChild, everyChild(), childName);
 
 }  // namespace
-
-int runTests(int argc, char** argv) {
-    testing::InitGoogleTest(&argc, argv);
-    char name[] = "/tmp/failing-child.XXXXXX";
-    if (::mkdtemp(name) == nullptr) return 1;
-    ::setenv("TSS2_LOGFILE", (std::string(name) + "/log").c_str(), 1);
-    ::setenv("TSS2_LOG", "all+warning", 1);
-    const int result = RUN_ALL_TESTS();
-    std::filesystem::remove_all(name);
-    return result;
-}
-
 }  // namespace spaces::test
 
-int main(int argc, char** argv) { return spaces::test::runTests(argc, argv); }
+int main(int argc, char** argv) { return spaces::test::runTestsWithLog(argc, argv); }
