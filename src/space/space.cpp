@@ -487,6 +487,7 @@ void Space::commitByCode(size_t size) {
             ownership_.shutdownState = false;
             if (!wire::isSession(plan_.named[0])) break;
             ownership_.markSaved(plan_.named[0]);
+            if (plan_.named[0] == unsure_) unsure_ = 0;
             unfetched_ = plan_.named[0];
             break;
         case TPM2_CC_Shutdown:

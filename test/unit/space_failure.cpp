@@ -128,6 +128,19 @@ TEST_F(Failure, OfASaveThatWasMadeLeavesASessionToFlush) {
     EXPECT_EQ(std::count(begin, child.commands.end(), flushContext(kHmac1)), 1);
 }
 
+/// The first attempt was not made; the second one was, and its client has the context.
+TEST_F(Failure, OfASaveThatWasRepeatedLeavesTheSessionToItsClient) {
+    child.expect(startAuthSession(), response().handle(kHmac1));
+    EXPECT_EQ(a->send(startAuthSession()), response().handle(kHmac1));
+    child.expect(contextSave(kHmac1), response()).transmitFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(a->send(contextSave(kHmac1)), own(TSS2_BASE_RC_IO_ERROR));
+    child.expect(contextSave(kHmac1), response());
+    EXPECT_EQ(a->send(contextSave(kHmac1)), response());
+    child.acceptFlushes();
+    a->space.close();
+    EXPECT_EQ(std::count(child.commands.begin(), child.commands.end(), flushContext(kHmac1)), 0);
+}
+
 TEST_F(Failure, OfALocalityCostsNothingElse) {
     child.localityCode = TSS2_TCTI_RC_NOT_IMPLEMENTED;
     child.expect(getRandom(), response());
