@@ -126,7 +126,7 @@ Trace::~Trace() {
     if (isOpen()) close(file_);
 }
 
-bool Trace::open(const char* path) {
+bool Trace::open(const char* path, const char* tpm) {
     const int file = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
     if (file < 0) {
         LOG_ERROR("The trace '%s' cannot be written: %s", path, strerrordesc_np(errno));
@@ -139,6 +139,7 @@ bool Trace::open(const char* path) {
     }
     file_ = file;
     process_ = getpid();
+    tpm_ = printable(tpm);
     add(R"(%s"pid":%d,"args":{"name":"%s"}})", kFirst, process_,
         printable(program_invocation_short_name).data());
     return true;
@@ -170,9 +171,9 @@ void Trace::setSlots(size_t objects, size_t sessions) {
     if (!isOpen() || (objects == objects_ && sessions == sessions_)) return;
     objects_ = objects;
     sessions_ = sessions;
-    add(R"({"name":"the TPM's slots","ph":"C","pid":%d,"ts":%.3f,)"
+    add(R"({"name":"the TPM's slots","ph":"C","id":"%s","pid":%d,"ts":%.3f,)"
         R"("args":{"objects":%zu,"sessions":%zu}})",
-        process_, microseconds(Clock::now().time_since_epoch()), objects, sessions);
+        tpm_.data(), process_, microseconds(Clock::now().time_since_epoch()), objects, sessions);
 }
 
 /// What cannot be written is missing in the picture, and nowhere else.

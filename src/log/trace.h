@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A picture of what happens in time, in the Trace Event Format of Chrome, which chrome://tracing
 // and Perfetto open: one row for each space, with what was sent to the TPM for it, and one for what
-// is in the TPM's slots. Names and codes only, no octet of a command.
+// is in each TPM's slots. Names and codes only, no octet of a command.
 //
 // Always holds: the file is complete JSON after every event, so that of a process that is killed at
 // most the last one is missing (and, if it was just beginning a page of the file, the bracket at
@@ -10,6 +10,7 @@
 // only.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -26,8 +27,9 @@ class Trace {
     Trace(const Trace&) = delete;
     Trace& operator=(const Trace&) = delete;
 
-    /// Opens or makes the file. False, after a log line that says why, if that cannot be done.
-    bool open(const char* path);
+    /// Opens or makes the file. `tpm` names the TPM whose slots are shown. False, after a log line
+    /// that says why, if that cannot be done.
+    bool open(const char* path, const char* tpm = "");
 
     /// Without it, everything below does nothing.
     bool isOpen() const { return file_ >= 0; }
@@ -53,6 +55,7 @@ class Trace {
 
     int file_ = -1;
     int process_ = 0;
+    std::array<char, 64> tpm_{};
     std::mutex adding_;
     size_t objects_ = 0, sessions_ = 0;
 };

@@ -64,7 +64,8 @@ StackUse findOrMake(const std::string& child, const Conf& conf) {
     Stack* stack = find(child);
     if (stack == nullptr) {
         auto made = std::make_unique<Stack>(child, conf);
-        if (!conf.trace.empty() && !made->trace.open(conf.trace.c_str())) return nullptr;
+        if (!conf.trace.empty() && !made->trace.open(conf.trace.c_str(), child.c_str()))
+            return nullptr;
         stack = made.release();
         stack->next = registryFirst;
         registryFirst = stack;

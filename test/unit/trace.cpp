@@ -122,6 +122,18 @@ TEST_F(TraceTest, CountsWhenACountChanges) {
     EXPECT_EQ(events().brokenRule(), "");
 }
 
+/// A process may have several; a viewer draws a counter for each name and id.
+TEST_F(TraceTest, CountsForEachTpm) {
+    Trace one, other;
+    ASSERT_TRUE(one.open(path.c_str(), "swtpm:port=\"2321\""));
+    ASSERT_TRUE(other.open(path.c_str(), "device:/dev/tpm0"));
+    one.setSlots(1, 0);
+    other.setSlots(3, 2);
+    EXPECT_EQ(events().of("C").at(0)["id"], "swtpm:port=_2321_");
+    EXPECT_EQ(events().of("C").at(1)["id"], "device:/dev/tpm0");
+    EXPECT_EQ(events().brokenRule(), "");
+}
+
 TEST_F(TraceTest, AProgramMayHaveAnyName) {
     char* const name = program_invocation_short_name;
     std::string odd = "a\"b\\c\n\x7f\xff\td" + std::string(100, 'x');
