@@ -16,12 +16,9 @@ namespace {
 
 constexpr size_t kFlushSize = wire::kHeaderSize + wire::kHandleSize;
 
-/// What a private TPM could never say: the resource manager's own layer. A base code of TRY_AGAIN
-/// would be read as an invitation to call again, whatever the layer.
-TPM2_RC ownCode(TSS2_RC rc) {
-    TSS2_RC base = rc & ~TSS2_RC_LAYER_MASK;
-    if (base == TSS2_BASE_RC_TRY_AGAIN || base == 0) base = TSS2_BASE_RC_GENERAL_FAILURE;
-    return TSS2_RESMGR_RC_LAYER | base;
+/// What the client gets when the child TCTI says this; the log has the child's code.
+TPM2_RC codeOfFailure(TSS2_RC rc) {
+    return (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_MEMORY ? tpm::kNoMemory : tpm::kNoAnswer;
 }
 
 }  // namespace
@@ -129,15 +126,18 @@ void Space::failed(TSS2_RC rc) {
         if (closeAgain_) return;
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);
-    } else if (phase_ != Phase::Presence) {  // there the client's response is already made
+    } else if (!isAnswered()) {
         const bool saving = phase_ == Phase::Command && command().code() == TPM2_CC_ContextSave;
         if (saving && wire::isSession(plan_.named[0])) unsure_ = plan_.named[0];
-        answer(ownCode(rc));
+        answer(codeOfFailure(rc));
     }
 }
 
+/// The client's response is made; what is under way can add nothing to it, or replace it.
+bool Space::isAnswered() const { return phase_ == Phase::Presence || phase_ == Phase::Leftovers; }
+
 void Space::canceled() {
-    if (phase_ != Phase::Presence) answer(TPM2_RC_CANCELED);  // there the response is already made
+    if (!isAnswered()) answer(TPM2_RC_CANCELED);
 }
 
 bool Space::cancels() { return phase_ != Phase::Presence && phase_ != Phase::Closing; }
@@ -191,7 +191,7 @@ tpm::Exchange Space::prepare(const wire::CommandAttributes& attributes) {
             ownership_.reserveObject(holding_);
             ownership_.reserveSession();
         } catch (const std::bad_alloc&) {
-            return answer(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+            return answer(tpm::kNoMemory);
         }
         plan_.hierarchy = hierarchyOfNew(command(), attributes.handles, holding_);
     }
@@ -365,7 +365,7 @@ tpm::Exchange Space::codeHandlesAnswered(size_t size) {
     try {
         ownership_.learn(command().code(), attributes);
     } catch (const std::bad_alloc&) {
-        return answer(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+        return answer(tpm::kNoMemory);
     }
     return prepare(attributes);
 }

@@ -153,6 +153,7 @@ class Space final : public tpm::User {
     tpm::Exchange leftoversAnswered(size_t size);
     tpm::Exchange flushAnswered();
 
+    bool isAnswered() const;
     void noteNotStarted();
     void refused(TPM2_RC code);
     void succeeded(size_t size);

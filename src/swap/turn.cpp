@@ -74,6 +74,11 @@ void Swap::Turn::failed(TSS2_RC rc) {
                               step_ == Step::RenewLoad || step_ == Step::RenewSave;
     if (Session* session = sessionMoved ? contents_.findSession(moving_) : nullptr)
         session->uncertain = true;
+    if (step_ == Step::Leftovers) {  // the command stays refused, as it was before the look
+        refuse(warning_);
+        passing_ = false;
+        answered_ = true;
+    }
     if (std::exchange(answered_, false) && above_.answered(answerSize_).nothing()) return;
     above_.failed(rc);
 }
@@ -125,7 +130,7 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     if (exchange.nothing()) return exchange;
     if (!command().hasCommandTag()) return sendClient();
     if (command().code() == TPM2_CC_FlushContext) return takeFlush();
-    if (!reserve()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    if (!reserve()) return refuse(tpm::kNoMemory);
     readNames();
     if (command_.purpose == tpm::Purpose::Presence && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
     readNeeds();
@@ -306,7 +311,7 @@ Swap::Turn::MaybeExchange Swap::Turn::makeSessionRoom() {
         if (session.place == Session::Place::Loaded && !isNamed(session.handle))
             candidates.add(session.handle, session.use, 2);
     if (candidates.empty()) return std::nullopt;
-    if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    if (!swap_.setAside()) return refuse(tpm::kNoMemory);
     const TPM2_HANDLE victim = candidates.chosenBy(swap_.sessionPolicy_);
     return send(Step::SaveSession, TPM2_CC_ContextSave, victim, victim);
 }
@@ -354,7 +359,7 @@ Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
     const bool settling = !swap_.shutDown_ && !dueTried_;
     const Session* unsettled = settling ? contents_.unsettledSession() : nullptr;
     if (renewBelow_ == 0 && unsettled == nullptr) return std::nullopt;
-    if (!swap_.setAside()) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+    if (!swap_.setAside()) return refuse(tpm::kNoMemory);
     if (unsettled != nullptr)
         return send(Step::RenewSave, TPM2_CC_ContextSave, unsettled->handle, unsettled->handle);
     const Session* oldest = contents_.oldestSaved();
@@ -606,7 +611,7 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
     switch (step_) {
         case Step::SaveObject:
             ++traffic_.saves;
-            if (!keepObject(size)) return refuse(TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY);
+            if (!keepObject(size)) return refuse(tpm::kNoMemory);
             return send(Step::FlushObject, TPM2_CC_FlushContext, moving_,
                         contents_.findObject(moving_)->physical);
         case Step::FlushObject:
@@ -617,7 +622,7 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
         case Step::LoadObject:
             ++traffic_.loads;
             if (!wire::Response({swap_.response_.data(), size}).hasHandle())
-                return refuse(TSS2_RESMGR_RC_LAYER | TSS2_BASE_RC_MALFORMED_RESPONSE);
+                return refuse(tpm::kNoAnswer);
             contents_.becomeResident(moving_,
                                      wire::Response({swap_.response_.data(), size}).handle());
             swap_.objectSlots_.worked(contents_.residents().size());
@@ -705,7 +710,7 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
 
 tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
     if (wire::isBusy(code) && ++busy_ < wire::kMostAttempts)
-        return sendMove(wire::get32(&swap_.command_[2]));
+        return sendMove(wire::Command(swap_.command_).headerSize());
     if (code == TPM2_RC_INITIALIZE) {
         swap_.tpmStopped();
         return answered_ || command().code() == TPM2_CC_Startup ? next() : refuse(code);

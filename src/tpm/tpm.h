@@ -18,6 +18,12 @@
 
 namespace spaces::tpm {
 
+/// What a private TPM could never say is said in the resource manager's own layer, which reads as
+/// the TPM's codes do: nobody knows what became of the command, as with a TPM that failed, or there
+/// was no memory in this process to carry it out.
+constexpr TPM2_RC kNoAnswer = TSS2_RESMGR_RC_LAYER | TPM2_RC_FAILURE;
+constexpr TPM2_RC kNoMemory = TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY;
+
 /// What a command is sent for.
 enum class Purpose : uint8_t {
     Client,    // the client asked for it

@@ -110,6 +110,14 @@ TEST_F(LeftoversSwapping, OfSessionsGoAndThoseOfSpacesStay) {
     child.expect(start, response().handle(kHmac1));
     EXPECT_EQ(swapping->send(start), response().handle(kHmac1));
 }
+
+TEST_F(LeftoversSwapping, WhereTheChildFailsTheTpmsRefusalStands) {
+    child.expect(load(kObject0), response(TPM2_RC_OBJECT_MEMORY));
+    child.expect(kObjectsAsked, response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(swapping->send(load(kObject0)), response(TPM2_RC_OBJECT_MEMORY));
+    child.expect(load(kObject0), response().handle(kObject1));
+    EXPECT_EQ(swapping->send(load(kObject0)), response().handle(kObject1));
+}
 #endif
 
 }  // namespace

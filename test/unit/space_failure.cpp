@@ -8,8 +8,9 @@
 namespace spaces::test {
 namespace {
 
-/// What the layer says of itself: layer 11 and the base of what the child said.
-Packet own(TSS2_RC base) { return response(0xB0000 | base); }
+/// What the layer says of itself: layer 11, and a code that tpm2_rc_decode knows.
+Packet noAnswer() { return response(0xB0101); }
+Packet noMemory() { return response(0xB0904); }
 
 class Failure : public SpaceTest {
   protected:
@@ -27,13 +28,13 @@ class Failure : public SpaceTest {
 
 TEST_F(Failure, ToTransmitIsAResponse) {
     child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(a->send(getRandom()), noAnswer());
     expectUnharmed();
 }
 
 TEST_F(Failure, ToReceiveIsAResponse) {
     child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_NO_CONNECTION);
-    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_NO_CONNECTION));
+    EXPECT_EQ(a->send(getRandom()), noAnswer());
     expectUnharmed();
 }
 
@@ -41,8 +42,10 @@ TEST_F(Failure, ToOpenIsAResponse) {
     child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
     a->send(getRandom());
     child.openCode = TSS2_TCTI_RC_NOT_PERMITTED;
-    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_NOT_PERMITTED));
-    EXPECT_EQ(b->send(getRandom()), own(TSS2_BASE_RC_NOT_PERMITTED));
+    EXPECT_EQ(a->send(getRandom()), noAnswer());
+    EXPECT_EQ(b->send(getRandom()), noAnswer());
+    child.openCode = TSS2_ESYS_RC_MEMORY;
+    EXPECT_EQ(a->send(getRandom()), noMemory());
     child.openCode = TSS2_RC_SUCCESS;
     expectUnharmed();
 }
@@ -50,11 +53,11 @@ TEST_F(Failure, ToOpenIsAResponse) {
 /// A response with the base code of TRY_AGAIN would be read as an invitation to call again.
 TEST_F(Failure, ToTransmitForNowIsNoInvitation) {
     child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_TRY_AGAIN);
-    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_GENERAL_FAILURE));
+    EXPECT_EQ(a->send(getRandom()), noAnswer());
     child.expect(getRandom(), response()).receiveFails(TSS2_SYS_RC_LAYER | 9);
-    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_GENERAL_FAILURE));
+    EXPECT_EQ(a->send(getRandom()), noAnswer());
     child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_LAYER);
-    EXPECT_EQ(a->send(getRandom()), own(TSS2_BASE_RC_GENERAL_FAILURE));
+    EXPECT_EQ(a->send(getRandom()), noAnswer());
     expectUnharmed();
 }
 
@@ -63,7 +66,7 @@ TEST_F(Failure, OfTheChildsResponseIsAResponse) {
          {Packet(Bytes()), response().cut(9), response().size(99), response().tag(0x7777),
           response().handle(kObject2).raw(Bytes(4090))}) {
         child.expect(createPrimary(), malformed);
-        EXPECT_EQ(a->send(createPrimary()), own(TSS2_BASE_RC_MALFORMED_RESPONSE));
+        EXPECT_EQ(a->send(createPrimary()), noAnswer());
     }
     expectUnharmed();
 }
@@ -74,7 +77,7 @@ TEST_F(Failure, CostsItsOwnCommandAlone) {
     a->start(getRandom());
     b->start(readPublic(kObject0));
     EXPECT_EQ(b->finish(), response().tpm2b());
-    EXPECT_EQ(a->finish(), own(TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(a->finish(), noAnswer());
     EXPECT_EQ(child.opens, 2u);
     expectUnharmed();
 }
@@ -82,12 +85,12 @@ TEST_F(Failure, CostsItsOwnCommandAlone) {
 TEST_F(Failure, OfAnyCommandInBetweenIsAResponse) {
     child.expect(probe(TPM2_CC_ReadPublic, {kObject0}), response())
         .transmitFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(a->send(readPublic(kObject2)), own(TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(a->send(readPublic(kObject2)), noAnswer());
     child.expect(probe(0x20000001), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(a->send(command(0x20000001)), own(TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(a->send(command(0x20000001)), noAnswer());
     child.expect(probe(0x20000001), acceptable());
     child.expect(getCapability(TPM2_CAP_COMMANDS, 0x20000001, 1), response().cut(5));
-    EXPECT_EQ(a->send(command(0x20000001)), own(TSS2_BASE_RC_MALFORMED_RESPONSE));
+    EXPECT_EQ(a->send(command(0x20000001)), noAnswer());
     expectUnharmed();
 }
 
@@ -112,7 +115,7 @@ TEST_F(Failure, OfASaveThatWasMadeLeavesASessionToFlush) {
         child.expect(startAuthSession(), response().handle(kHmac1));
         EXPECT_EQ(a->send(startAuthSession()), response().handle(kHmac1));
         child.expect(contextSave(kHmac1), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
-        EXPECT_EQ(a->send(contextSave(kHmac1)), own(TSS2_BASE_RC_IO_ERROR));
+        EXPECT_EQ(a->send(contextSave(kHmac1)), noAnswer());
         child.expect(contextSave(kHmac1), response(TPM2_RC_REFERENCE_H0));
         child.serve([](const Packet&) { return response(0x9A); });  // the others are there
         EXPECT_EQ(a->send(contextSave(kHmac1)), response(TPM2_RC_REFERENCE_H0));
@@ -133,7 +136,7 @@ TEST_F(Failure, OfASaveThatWasRepeatedLeavesTheSessionToItsClient) {
     child.expect(startAuthSession(), response().handle(kHmac1));
     EXPECT_EQ(a->send(startAuthSession()), response().handle(kHmac1));
     child.expect(contextSave(kHmac1), response()).transmitFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(a->send(contextSave(kHmac1)), own(TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(a->send(contextSave(kHmac1)), noAnswer());
     child.expect(contextSave(kHmac1), response());
     EXPECT_EQ(a->send(contextSave(kHmac1)), response());
     child.acceptFlushes();
@@ -147,7 +150,7 @@ TEST_F(Failure, OfALocalityCostsNothingElse) {
     a->start(getRandom());
     EXPECT_EQ(b->space.setLocality(3), TSS2_RC_SUCCESS) << "the child is not free to be asked";
     EXPECT_EQ(a->finish(), response());
-    EXPECT_EQ(b->send(getRandom()), own(TSS2_BASE_RC_NOT_IMPLEMENTED));
+    EXPECT_EQ(b->send(getRandom()), noAnswer());
     EXPECT_EQ(child.closes, 0u);
 }
 

@@ -80,10 +80,10 @@ TEST_F(LeftoversTest, AreNotLookedForAfterAnotherRefusal) {
     }
 }
 
-TEST_F(LeftoversTest, AFailingChildIsToldOfAndTheNextCommandLooksAgain) {
+TEST_F(LeftoversTest, WhereTheChildFailsTheTpmIsFullAndTheNextCommandLooksAgain) {
     expectLook();
     child.expect(flushContext(kObject0), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(send(), response(TSS2_RESMGR_RC_LAYER | TSS2_BASE_RC_IO_ERROR));
+    EXPECT_EQ(send(), response(TPM2_RC_OBJECT_MEMORY));
     expectLook();
     child.expect(flushContext(kObject0), response());
     child.expect(flushContext(kObject2), response());

@@ -178,7 +178,7 @@ TEST_F(ResourceManaged, WhatItHadIsGoneWithTheConnection) {
     create(*a);
     session(*a, kHmac2);
     child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(b->send(getRandom()), response(0xB000A));
+    EXPECT_EQ(b->send(getRandom()), response(0xB0101));
     given.clear();
     EXPECT_EQ(a->send(readPublic(kObject0)), response(0x910));
     EXPECT_EQ(a->send(flushContext(kHmac2)), response());  // poisoned: the model accepts all

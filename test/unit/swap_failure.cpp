@@ -210,7 +210,7 @@ INSTANTIATE_TEST_SUITE_P(Of, OneFailure,
 TEST(Failures, ToTransmitCostNothing) {
     const Fate fate = {.transmitFails = TSS2_TCTI_RC_IO_ERROR};
     const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
-        EXPECT_EQ(outcome.refusals, std::vector<TPM2_RC>{0xB0000 | TSS2_BASE_RC_IO_ERROR});
+        EXPECT_EQ(outcome.refusals, std::vector<TPM2_RC>{0xB0101});
         EXPECT_EQ(outcome.lost + outcome.unmade, 0u);
         EXPECT_EQ(outcome.leftObjects, 0u);
         EXPECT_EQ(outcome.leftSessions, 0u);

@@ -454,7 +454,7 @@ TEST_F(Managed, NothingIsMovedForWhatWentWithTheConnection) {
     world.tpm.fate = [](const Packet&) {
         return ModelTpm::Fate{.receiveFails = TSS2_TCTI_RC_IO_ERROR};
     };
-    EXPECT_EQ(codeOf(a.send(getRandom())), TPM2_RC{0xB000A});
+    EXPECT_EQ(codeOf(a.send(getRandom())), TPM2_RC{0xB0101});
     world.tpm.fate = nullptr;
     for (const TPM2_HANDLE each : gone) world.tpm.flushBehind(each);
     EXPECT_EQ(movesFor([&] {

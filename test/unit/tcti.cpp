@@ -321,9 +321,9 @@ TEST_F(Open, ATimeoutIsBlockOrNoneOrMilliseconds) {
 
 TEST_F(Open, AFailureOfTheChildIsAResponse) {
     child.expect(getRandom(), response()).transmitFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(context.send(getRandom()), response(0xB000A));
+    EXPECT_EQ(context.send(getRandom()), response(0xB0101));
     child.expect(getRandom(), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
-    EXPECT_EQ(context.send(getRandom()), response(0xB000A));
+    EXPECT_EQ(context.send(getRandom()), response(0xB0101));
     child.expect(getRandom(), response());
     EXPECT_EQ(context.send(getRandom()), response());
 }
