@@ -124,6 +124,7 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     retriedLost_ = dueTried_ = canceled_ = answered_ = false;
     incoming_ = SavedContext();
     renewBelow_ = 0;
+    foreseen_ = false;
     moves_ = busy_ = 0;
     warning_ = TPM2_RC_MEMORY;
     swap_.leftovers_.forgetLook();
@@ -326,6 +327,7 @@ bool Swap::Turn::startRenewing() {
     // After a restart the newest that we have seen may be this one.
     const uint64_t newest = std::max(swap_.newestSequence_, oldest->sequence);
     renewBelow_ = oldest->sequence + (newest - oldest->sequence) / 2 + 1;
+    foreseen_ = false;
     return true;
 }
 
@@ -337,8 +339,8 @@ void Swap::Turn::foreseeGap() {
     constexpr uint64_t kFarEnough = 200;
     swap_.newestSequence_ += contents_.loadedSessions();
     const Session* oldest = contents_.oldestSaved();
-    if (oldest != nullptr && swap_.newestSequence_ > oldest->sequence + kFarEnough)
-        renewBelow_ = oldest->sequence + 1;
+    foreseen_ = oldest != nullptr && swap_.newestSequence_ > oldest->sequence + kFarEnough;
+    if (foreseen_) renewBelow_ = oldest->sequence + 1;
 }
 
 /// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
@@ -364,6 +366,9 @@ Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
         return send(Step::RenewSave, TPM2_CC_ContextSave, unsettled->handle, unsettled->handle);
     const Session* oldest = contents_.oldestSaved();
     if (oldest == nullptr || oldest->sequence >= renewBelow_) return std::nullopt;
+    // The manager is not asked for more than it can hold.
+    if (foreseen_ && !swap_.sessionSlots_.roomFor(contents_.loadedSessions(), 1))
+        return makeSessionRoom();
     return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
 }
 
@@ -757,9 +762,10 @@ tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
         if (const auto look = lookForLeftovers(code)) return *look;
     }
     const bool gone = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;
-    if (!gone && step_ == Step::RenewSave && renewBelow_ == 0) {
-        // An earlier command's unfinished renewal is no reason to refuse this one.
-        dueTried_ = true;
+    if (!gone && renewing && (foreseen_ || renewBelow_ == 0)) {
+        // A renewal that this command has no need of is no reason to refuse it.
+        dueTried_ |= step_ == Step::RenewSave;
+        renewBelow_ = 0;
         return next();
     }
     if (!gone) return refuseInternal(code);

@@ -147,6 +147,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     TPM2_HANDLE flushed_ = 0;  // FlushContext's parameter
     SavedContext incoming_;    // ContextLoad's parameter
     uint64_t renewBelow_ = 0;  // sessions saved before this sequence number are renewed
+    bool foreseen_ = false;    // there is no need yet: if it cannot be done, a later command will
     unsigned moves_ = 0;       // for this command
     TPM2_RC warning_ = 0;      // why there were moves, for when there were too many
     unsigned busy_ = 0;        // times that the last move was answered "not now"

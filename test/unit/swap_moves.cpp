@@ -475,5 +475,33 @@ TEST_F(Managed, AnIdleSessionIsRenewedInTime) {
     EXPECT_LE(moves, 2u * 6);
 }
 
+/// A command that names all the sessions that can be loaded leaves no room for a renewal, and is
+/// not refused for that.
+TEST_F(Managed, AnIdleSessionIsRenewedWhenThereIsRoom) {
+    for (const size_t slots : {3u, 8u}) {  // the manager refuses a fourth, or must not be asked
+        world.close();
+        World managed({.sessions = slots}, {}, "device:/dev/tpmrm1");
+        Client& client = *managed.a;
+        const TPM2_HANDLE idle = handleOf(client.send(startPolicy()));
+        const Packet saved = client.send(contextSave(idle));
+        std::vector<TPM2_HANDLE> busy;
+        for (int i = 0; i < 3; ++i) busy.push_back(handleOf(client.send(startPolicy())));
+        const Packet all = command(TPM2_CC_ReadPublic)
+                               .handle(handleOf(client.send(create("object"))))
+                               .auth({{busy[0]}, {busy[1]}, {busy[2]}});
+        managed.tpm.fate = [&](const Packet&) {
+            EXPECT_LE(managed.tpm.loadedSessions(), 3u);
+            return ModelTpm::Fate{};
+        };
+        for (int i = 0; i < 300; ++i) ASSERT_EQ(codeOf(client.send(all)), TPM2_RC_SUCCESS);
+        managed.tpm.takeSent();
+        EXPECT_EQ(codeOf(client.send(policyGetDigest(busy[0]))), TPM2_RC_SUCCESS);
+        const Packets sent = managed.tpm.takeSent();
+        EXPECT_EQ(std::count(sent.begin(), sent.end(), contextSave(idle)), 1) << "renewed";
+        managed.tpm.fate = nullptr;
+        managed.close();
+    }
+}
+
 }  // namespace
 }  // namespace spaces::test
