@@ -69,13 +69,19 @@ constexpr Option kOptions[] = {
 
 #define PRINTABLE(view) static_cast<int>((view).size()), (view).data()
 
+/// Null if there is none.
+const Option* findOption(std::string_view name) {
+    const auto* option = std::find_if(std::begin(kOptions), std::end(kOptions),
+                                      [&](const Option& o) { return o.name == name; });
+    return option == std::end(kOptions) ? nullptr : option;
+}
+
 bool acceptOption(std::string_view piece, Conf& conf) {
     const size_t equals = piece.find('=');
     const std::string_view name = piece.substr(0, equals);
     const std::string_view value = piece.substr(equals + 1);
-    const auto option = std::find_if(std::begin(kOptions), std::end(kOptions),
-                                     [&](const Option& o) { return o.name == name; });
-    if (option == std::end(kOptions)) {
+    const Option* option = findOption(name);
+    if (option == nullptr) {
         LOG_ERROR(
             "Unknown option '%.*s': allowed are swap, objects, sessions, leftovers, wait, "
             "trace, and then the child TCTI",
@@ -120,6 +126,11 @@ bool acceptChild(std::string_view child) {
     if (name.empty()) {
         LOG_ERROR("No name before '%.*s': allowed is a child TCTI like device, swtpm or mssim",
                   PRINTABLE(child));
+        return false;
+    }
+    if (const Option* option = findOption(name.substr(0, name.find(',')))) {
+        LOG_ERROR("No value for option '%s': write %s=VALUE, allowed is %s", option->name.data(),
+                  option->name.data(), option->allowed);
         return false;
     }
     if (isThisLibrary(name)) {

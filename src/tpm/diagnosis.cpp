@@ -92,7 +92,9 @@ Diagnosis diagnoseDevice(const std::string& device) {
     const Descriptor file(open(device.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
     // It may have been let go a moment ago.
     if (file.isOpen())
-        return {true, device + " can be opened, but does not answer as a TPM 2.0", {}};
+        return {true,
+                device + " can be opened, but does not answer as a TPM 2.0: name the device of one",
+                {}};
     switch (errno) {
         case EBUSY:
             return diagnoseBusy(device);
@@ -100,29 +102,37 @@ Diagnosis diagnoseDevice(const std::string& device) {
         case EPERM:
             return {false,
                     "no permission for " + device +
-                        ": run as a user whom its owner and mode allow; the group tss mostly has "
-                        "/dev/tpmrm0",
+                        ": run as a user whom its owner and mode allow; /dev/tpmrm0 is mostly for "
+                        "the group tss, which 'sudo usermod -aG tss USER' and a new login join",
                     {}};
         case ENOENT:
         case ENODEV:
         case ENXIO:
             return {false,
-                    "there is no " + device +
+                    (errno == ENOENT ? "there is no " : "there is no TPM behind ") + device +
                         ": is a TPM enabled in the firmware, and its driver loaded?" +
                         orderAdvice(device),
                     {}};
         default:
-            return {false, device + ": " + strerrordesc_np(errno), {}};
+            return {
+                false, device + ": " + strerrordesc_np(errno) + "; name the device of a TPM", {}};
     }
+}
+
+/// The loader takes the name of a file as well; a short name is part of one.
+std::string installAdvice(const std::string& name) {
+    if (name.find('/') != name.npos || name.find(".so") != name.npos) return "correct the name";
+    return "install libtss2-tcti-" + name + ".so.0 (Debian has libtss2-tcti-" + name +
+           "0), or correct the name";
 }
 
 Diagnosis diagnoseChild(const ChildName& child, TSS2_RC rc) {
     const std::string name(child.name());
     if (rc == TSS2_TCTI_RC_NOT_SUPPORTED)
-        return {false,
-                "there is no library for the TCTI '" + name + "': install libtss2-tcti-" + name +
-                    "0, or correct the name",
-                {}};
+        return {
+            false, "there is no library for the TCTI '" + name + "': " + installAdvice(name), {}};
+    if (rc == TSS2_ESYS_RC_BAD_REFERENCE)  // the loader's, which finds no Tss2_Tcti_Info in it
+        return {false, "the library '" + name + "' is no TCTI: correct the name", {}};
     if (rc == TSS2_TCTI_RC_BAD_VALUE)
         return {false,
                 "the TCTI '" + name + "' does not accept its configuration '" +

@@ -7,8 +7,10 @@
  */
 #include <gmock/gmock.h>
 #include <linux/capability.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -55,6 +57,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"trace=/dev/null,swtpm", "'/dev/null' is not a trace, and is left alone: name a new"},
         Wrong{"trace=/no/such/trace,swtpm", "'/no/such/trace' cannot be written: No such file"},
         Wrong{"swop=on,swtpm", "Unknown option 'swop=on': allowed are swap, objects, sessions"},
+        Wrong{"swap,swtpm", "No value for option 'swap': write swap=VALUE, allowed is off or on"},
         Wrong{"spaces:swtpm", "'spaces' is this one: allowed is any other"},
         Wrong{":/dev/tpm0", "No name before ':/dev/tpm0'"},
         Wrong{"swtpm,swap=on", "Options come before the child TCTI: write 'spaces:swap=on,swtpm'"},
@@ -63,7 +66,16 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(AChild, ThatIsNotInstalledIsNamed) {
     EXPECT_THAT(advice("nosuch:x", TSS2_TCTI_RC_NOT_SUPPORTED),
                 HasSubstr("there is no library for the TCTI 'nosuch': install "
-                          "libtss2-tcti-nosuch0, or correct the name"));
+                          "libtss2-tcti-nosuch.so.0 (Debian has libtss2-tcti-nosuch0), or correct "
+                          "the name"));
+    for (const std::string file : {"/no/such/tcti.so", "libtss2-tcti-nosuch.so.0"})
+        EXPECT_THAT(advice(file, TSS2_TCTI_RC_NOT_SUPPORTED),
+                    HasSubstr("there is no library for the TCTI '" + file + "': correct the name"));
+}
+
+TEST(AChild, ThatIsAnotherKindOfLibraryIsNamed) {
+    EXPECT_THAT(advice("libc.so.6", TSS2_ESYS_RC_BAD_REFERENCE),
+                HasSubstr("the library 'libc.so.6' is no TCTI: correct the name"));
 }
 
 TEST(AChild, RefusesItsConf) {
@@ -127,11 +139,28 @@ TEST_F(Device, IsNotForThisUser) {
         line = advice();
     }).join();
     EXPECT_THAT(line, HasSubstr("no permission for " + path + ": run as a user whom"));
+    EXPECT_THAT(line, HasSubstr("'sudo usermod -aG tss USER' and a new login"));
 }
 
 TEST_F(Device, IsNoTpm) {
     make(0600);
-    EXPECT_THAT(advice(), HasSubstr(path + " can be opened, but does not answer as a TPM 2.0"));
+    EXPECT_THAT(advice(),
+                HasSubstr(path + " can be opened, but does not answer as a TPM 2.0: name"));
+}
+
+TEST_F(Device, IsAFolder) {
+    path = folder;
+    EXPECT_THAT(advice(), HasSubstr(path + ": Is a directory; name the device of a TPM"));
+}
+
+/** A socket is opened no more than a device is whose driver is not loaded. */
+TEST_F(Device, HasNoDriver) {
+    sockaddr_un address{AF_UNIX, {}};
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(::bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_THAT(advice(), HasSubstr("there is no TPM behind " + path + ": is a TPM enabled"));
+    ::close(server);
 }
 
 }  // namespace

@@ -105,6 +105,16 @@ TEST(Conf, AChildThatIsThisLibraryIsRefused) {
     EXPECT_EQ(childOf("pcap:spaces:device"), "pcap:spaces:device") << "what the TPM heard";
 }
 
+TEST(Conf, AnOptionWithoutAValueIsNotTakenForAChild) {
+    for (const char* text : {"swap", "swap,device", "swap:on,device", "wait=1,swap,device"})
+        EXPECT_NE(refusal(text).find("No value for option 'swap': write swap=VALUE, allowed is off "
+                                     "or on"),
+                  std::string::npos)
+            << text;
+    EXPECT_NE(refusal("trace:/tmp/x,device").find("option 'trace'"), std::string::npos);
+    for (const char* child : {"swapper", "./swap", "pcap:swap"}) EXPECT_EQ(childOf(child), child);
+}
+
 TEST(Conf, AChildWithoutANameIsRefused) {
     EXPECT_NE(refusal(":/dev/tpm0").find("No name before ':/dev/tpm0'"), std::string::npos);
     EXPECT_NE(refusal("swap=off,:x").find("allowed is a child TCTI"), std::string::npos);
