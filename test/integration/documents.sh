@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# The documents: every block of commands or of a program in README.md, doc/*.md and the manual pages
-# is run as it stands, over a software TPM in place of the device that it names. The name `spaces`
-# finds the library under test.
+# The documents: every block of commands or of a program in README.md, CONTRIBUTING.md, doc/*.md and
+# the manual pages is run as it stands, over a software TPM in place of the device that it names. The
+# name `spaces` finds the library under test, and no variable names a TCTI but those that a block
+# sets itself.
 #
 # What always holds here: each block is in the list below, by its document and heading, and each
 # line of the list is a block, so that neither a new block nor a removed one goes unnoticed; what is
@@ -33,6 +34,10 @@ README.md: FAPI = fapi
 README.md: systemd, and early boot = no enrols a disk
 README.md: The conf string = no a grammar
 README.md: The child = no a rule for udev
+CONTRIBUTING.md: Build = no a whole build; CI does the same
+CONTRIBUTING.md: Build 2 = shell
+CONTRIBUTING.md: Before you send a change = no a whole build; CI runs it
+CONTRIBUTING.md: Before you send a change 2 = no needs a kernel; script/check kernel has one
 architecture.md: Layers = no a picture
 architecture.md: The way of a command = no commands in hexadecimal
 architecture.md: The way of a command 2 = no commands in hexadecimal
@@ -83,6 +88,11 @@ on_simulator() {
     sed -E -e "s#device:/dev/tpm(rm)?0#$bare#g" -e 's#swtpm:(host=localhost,)?port=2321#'"$bare#g" "$1"
 }
 
+# As `tool`, in the environment of a user who has named no TCTI yet.
+block() {
+    tool env -u TPM2TOOLS_TCTI -u TPM2OPENSSL_TCTI "$@"
+}
+
 # Statements become a program: every call that gives a TSS2_RC has to succeed, and where the text
 # says "..." the space is left with a key to flush.
 esapi() {
@@ -120,7 +130,7 @@ C
     cc -I"$source_dir/include" -o program program.c -Wl,--allow-shlib-undefined \
         -L"$(dirname "$SPACES_LIBRARY")" -ltss2-tcti-spaces \
         $(pkg-config --cflags --libs tss2-esys tss2-tctildr)
-    tool ./program
+    block ./program
 }
 
 # A configuration of our own, with the document's line in it: keys are made and used.
@@ -135,23 +145,23 @@ fapi() {
         echo '"system_pcrs": [], "ek_cert_less": "yes" }'
     } >fapi/config.json
     export TSS2_FAPICONF=$PWD/fapi/config.json
-    tool tss2_provision
-    tool tss2_createkey --path HS/SRK/key --type 'sign, noDa' --authValue ''
+    block tss2_provision
+    block tss2_createkey --path HS/SRK/key --type 'sign, noDa' --authValue ''
     printf '%032d' 1 >digest
-    tool tss2_sign --keyPath HS/SRK/key --digest digest --signature fapi/signature
+    block tss2_sign --keyPath HS/SRK/key --digest digest --signature fapi/signature
 }
 
 # A TCTI in the environment, as it is given: a tool finds a TPM there.
 conf() {
     on_simulator "$1" >conf.sh
     echo 'tpm2_getrandom --hex 8' >>conf.sh
-    tool bash -euo pipefail conf.sh
+    block bash -euo pipefail conf.sh
 }
 
 run() { # how, block
     case $1 in
-        shell) on_simulator "$2" >block.sh && tool bash -euo pipefail block.sh ;;
-        python) on_simulator "$2" >block.py && tool /usr/bin/python3 block.py ;;
+        shell) on_simulator "$2" >block.sh && block bash -euo pipefail block.sh ;;
+        python) on_simulator "$2" >block.py && block /usr/bin/python3 block.py ;;
         esapi | fapi | conf) "$1" "$2" ;;
         no\ *) echo "not run: $(basename "$2"), $(wc -l <"$2") lines: ${1#no }" ;;
         *) fail "$(basename "$2"): nothing is known of '$1'" ;;
@@ -166,7 +176,8 @@ export HOME=$PWD
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
 mkdir blocks work
-for document in "$source_dir"/README.md "$source_dir"/doc/*.md "$source_dir"/man/*.in; do
+ln -s "${SPACES_LIBRARY%/*}" work/.libs  # as in the folder of a build
+for document in "$source_dir"/{README,CONTRIBUTING}.md "$source_dir"/doc/*.md "$source_dir"/man/*.in; do
     blocks "$document" "$PWD/blocks"
 done
 found=$(ls blocks | LC_ALL=C sort)
