@@ -74,7 +74,9 @@ StackUse findOrMake(const std::string& child, const Conf& conf) {
     return StackUse(stack);
 }
 
-TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
+/// `advice` is for a child that does not open: null to log it.
+TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack,
+                 std::string* advice = nullptr) {
     StackUse found = findOrMake(child, conf);
     if (!found) return TSS2_TCTI_RC_BAD_VALUE;
     if (conf.swap && !found->swaps) {
@@ -86,7 +88,7 @@ TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack) {
         LOG_INFO("Swapping is on for '%s', as a context opened before asks for", child.c_str());
     if (!conf.trace.empty() && !found->trace.isOpen())
         LOG_WARNING("No trace of '%s': a context opened before did not ask for one", child.c_str());
-    const TSS2_RC rc = found->broker.connect();
+    const TSS2_RC rc = found->broker.connect(advice);
     if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
     return rc;
 }
@@ -130,13 +132,16 @@ void StackReleaser::operator()(Stack* stack) const {
 TSS2_RC useStack(const Conf& conf, StackUse& stack) {
     if (!conf.child.empty()) return useNamed(conf.child, conf, stack);
     TSS2_RC rc = TSS2_TCTI_RC_GENERAL_FAILURE;
+    std::string reasons;
     for (const char* usual : kUsualChildren) {
-        rc = useNamed(usual, conf, stack);
-        if (rc == TSS2_RC_SUCCESS) return rc;
+        std::string advice;
+        rc = useNamed(usual, conf, stack, &advice);
+        // It is the conf that is refused, and would be by each of them.
+        if (rc == TSS2_RC_SUCCESS || rc == TSS2_TCTI_RC_BAD_VALUE) return rc;
+        reasons += "; " + advice;
     }
-    LOG_ERROR(
-        "No TPM found at device:/dev/tpmrm0, device:/dev/tpm0, swtpm or mssim: name the "
-        "child TCTI, as in spaces:device:/dev/tpm0");
+    LOG_ERROR("No TPM found: name the child TCTI, as in spaces:device:/dev/tpm0%s",
+              reasons.c_str());
     return rc;
 }
 

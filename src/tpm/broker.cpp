@@ -300,17 +300,17 @@ TSS2_RC Broker::cancelInChild(Lock& lock) {
 
 // ---- The child, coming and going ----------------------------------------------------------------
 
-TSS2_RC Broker::connect() {
+TSS2_RC Broker::connect(std::string* advice) {
     Lock lock(mutex_);
     // A child in use may be busy for long; it is open, or opened again by whoever uses it.
     if (driven_ && everOpened_) return TSS2_RC_SUCCESS;
     sleepUntil(lock, std::nullopt, [this] { return !driven_; });
     const Driving driving(*this);
     const auto giveUpAt = Clock::now() + patience_;
-    TSS2_RC rc = openChild(lock, giveUpAt);
+    TSS2_RC rc = openChild(lock, giveUpAt, advice);
     while (rc != TSS2_RC_SUCCESS && triedAgain_) {
         sleepUntil(lock, retryAt_, [] { return false; });
-        rc = openChild(lock, giveUpAt);
+        rc = openChild(lock, giveUpAt, advice);
     }
     if (heldBack_) trySending(lock);
     advance(lock);
@@ -318,7 +318,7 @@ TSS2_RC Broker::connect() {
 }
 
 /// Not opened, and `triedAgain_`: `retryAt_` is the time for it.
-TSS2_RC Broker::openChild(Lock& lock, Clock::time_point giveUpAt) {
+TSS2_RC Broker::openChild(Lock& lock, Clock::time_point giveUpAt, std::string* advice) {
     triedAgain_ = false;
     if (child_.isOpen()) return TSS2_RC_SUCCESS;
     const TSS2_RC rc = call(lock, [this] {
@@ -328,7 +328,7 @@ TSS2_RC Broker::openChild(Lock& lock, Clock::time_point giveUpAt) {
     if (rc == TSS2_RC_SUCCESS)
         childOpened();
     else
-        childNotOpened(rc, giveUpAt);
+        childNotOpened(rc, giveUpAt, advice);
     return rc;
 }
 
@@ -344,7 +344,7 @@ void Broker::childOpened() {
         LOG_WARNING("The poll handles of '%s' cannot be watched", child_.nameAndConf().c_str());
 }
 
-void Broker::childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt) {
+void Broker::childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt, std::string* advice) {
     const bool first = !busy_;
     if (first) busy_ = diagnose(child_.nameAndConf(), rc);
     triedAgain_ = busy_->busy && Clock::now() < giveUpAt;
@@ -356,8 +356,11 @@ void Broker::childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt) {
         return progress_.setAlarm(retryAt_);
     }
     progress_.clearAlarm();
-    LOG_ERROR("The child TCTI '%s' cannot be opened (0x%x): %s", child_.nameAndConf().c_str(), rc,
-              busy_->advice.c_str());
+    if (advice != nullptr)
+        *advice = std::move(busy_->advice);
+    else
+        LOG_ERROR("The child TCTI '%s' cannot be opened (0x%x): %s", child_.nameAndConf().c_str(),
+                  rc, busy_->advice.c_str());
     busy_.reset();
 }
 

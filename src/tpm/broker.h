@@ -41,8 +41,9 @@ class Broker final : public Tpm {
                     log::Trace* trace = nullptr);
     ~Broker() override;
 
-    /// Opens the child TCTI, unless it is open. Returns what it says.
-    TSS2_RC connect();
+    /// Opens the child TCTI, unless it is open. Returns what it says; why it does not open goes to
+    /// `advice` if that is given, to the log otherwise.
+    TSS2_RC connect(std::string* advice = nullptr);
 
     std::unique_ptr<Channel> open(User& user) override;
     bool isResourceManager() const override { return isResourceManager_; }
@@ -77,9 +78,9 @@ class Broker final : public Tpm {
     bool move(Lock& lock, const Deadline& deadline);
     bool retry(Lock& lock, const Deadline& deadline);
     bool receive(Lock& lock, int32_t timeout);
-    TSS2_RC openChild(Lock& lock, Clock::time_point giveUpAt);
+    TSS2_RC openChild(Lock& lock, Clock::time_point giveUpAt, std::string* advice = nullptr);
     void childOpened();
-    void childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt);
+    void childNotOpened(TSS2_RC rc, Clock::time_point giveUpAt, std::string* advice);
     void closeChild(Lock& lock);
     TSS2_RC useLocality(Lock& lock, uint8_t locality);
     TSS2_RC cancelInChild(Lock& lock);

@@ -56,6 +56,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"trace=,swtpm", "'' for option 'trace': allowed is a file name"},
         Wrong{"trace=/dev/null,swtpm", "'/dev/null' is not a trace, and is left alone: name a new"},
         Wrong{"trace=/no/such/trace,swtpm", "'/no/such/trace' cannot be written: No such file"},
+        Wrong{"trace=/no/such/trace", "'/no/such/trace' cannot be written: No such file"},
         Wrong{"swop=on,swtpm", "Unknown option 'swop=on': allowed are swap, objects, sessions"},
         Wrong{"swap,swtpm", "No value for option 'swap': write swap=VALUE, allowed is off or on"},
         Wrong{"spaces:swtpm", "'spaces' is this one: allowed is any other"},
