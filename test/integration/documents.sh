@@ -9,7 +9,9 @@
 # What always holds here: each block is in the list below, by its document and heading, and each
 # line of the list is a block, so that neither a new block nor a removed one goes unnoticed; what is
 # not run says why; after each that is run the TPM itself is asked whether anything is left in it.
-# Blocks of one document run in one folder, one after the other, each in a shell of its own.
+# Blocks of one document run in one folder, one after the other, each in a shell of its own. What
+# stands inside a sentence is not run: make targets and switches of configure, which CI uses, and
+# pieces of what a block shows.
 
 set -euo pipefail
 # shellcheck source=test/support/tool.sh
@@ -22,10 +24,11 @@ set -euo pipefail
 #   no ...   not run, because ...
 list='
 README.md: spaces = shell
-README.md: See it = no a whole build each; CI runs both
+README.md: See it = no a whole build each; script/check is what CI runs, script/check demo the other
 README.md: Build and install = no installs on the machine; make distcheck does the same in a folder
 README.md: Build and install 2 = no builds packages; script/package-test does and installs them
 README.md: tpm2-tools = shell
+README.md: tpm2-tools 2 = shell
 README.md: ESAPI = esapi
 README.md: Python = python
 README.md: OpenSSL = shell
@@ -44,10 +47,10 @@ architecture.md: The way of a command 2 = no commands in hexadecimal
 architecture.md: The way of a command 3 = no commands in hexadecimal
 performance.md: What was measured = no a table
 performance.md: As what there is grows = no a table
-performance.md: How to repeat it = no benchmarks, which take minutes; nightly in CI
-performance.md: How to repeat it 2 = no a benchmark
+performance.md: How to repeat it = no benchmarks, which take minutes; by hand
+performance.md: How to repeat it 2 = no a benchmark; by hand
 performance.md: How to repeat it 3 = no needs Valgrind
-performance.md: How to repeat it 4 = no benchmarks, which take minutes
+performance.md: How to repeat it 4 = no benchmarks, which take minutes; by hand
 performance.md: How to repeat it 5 = no needs a kernel; script/check kernel has one
 Tss2_Tcti_Spaces_Init.3.in: EXAMPLES = esapi
 tss2-tcti-spaces.7.in: DESCRIPTION = conf
