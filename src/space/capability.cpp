@@ -60,29 +60,78 @@ void listSessions(Page& page, TPM2_HANDLE from, bool saved, const Holding& holdi
     }
 }
 
-/// A saved session that the TPM's own list passes over has gone without our knowing; or a layer
-/// below has it loaded to renew its context.
-void forgetUnlisted(TPM2_HANDLE from, const wire::CapabilityList& list, const Holding& holding,
-                    Ownership& ownership, const tpm::Tpm& tpm) {
-    const size_t listed = list.count();
-    const auto indexAt = [&](size_t i) { return wire::indexOf(list.entry(i)); };
-    const uint32_t end = list.more() ? (listed == 0 ? 0 : indexAt(listed - 1)) : wire::kIndexMask;
+/// What the TPM's own list says, as far as it goes.
+class Listed {
+  public:
+    Listed(TPM2_HANDLE from, const wire::CapabilityList& list)
+        : list_(list),
+          begin_(wire::indexOf(from)),
+          end_(!list.more()        ? wire::kIndexMask
+               : list.count() == 0 ? 0
+                                   : wire::indexOf(list.entry(list.count() - 1))) {}
+
+    /// It would be there if the TPM had it.
+    bool lacks(TPM2_HANDLE handle) const {
+        const uint32_t index = wire::indexOf(handle);
+        if (index < begin_ || index >= end_) return false;
+        for (size_t i = 0; i < list_.count(); ++i)
+            if (wire::indexOf(list_.entry(i)) == index) return false;
+        return true;
+    }
+
+  private:
+    const wire::CapabilityList& list_;
+    uint32_t begin_, end_;
+};
+
+/// Saved sessions that have gone without our knowing; or a layer below has one loaded to renew its
+/// context.
+void forgetUnlisted(const Listed& listed, const Holding& holding, Ownership& ownership,
+                    const tpm::Tpm& tpm) {
     for (size_t i = ownership.sessions().size(); i-- > 0;) {
         const Session& session = ownership.sessions()[i];
-        const uint32_t index = wire::indexOf(session.handle);
-        if (session.owner != &holding || !session.saved) continue;
-        if (index < wire::indexOf(from) || index >= end) continue;
-        bool there = tpm.isStranded(session.handle);
-        for (size_t at = 0; at < listed && !there; ++at) there = indexAt(at) == index;
-        if (!there) ownership.removeSession(session.handle);
+        if (session.owner == &holding && session.saved && listed.lacks(session.handle) &&
+            !tpm.isStranded(session.handle))
+            ownership.removeSession(session.handle);
     }
+}
+
+bool lacksLoaded(const Listed& listed, TPM2_HANDLE type, const Holding& holding,
+                 const Ownership& ownership) {
+    if (type == TPM2_TRANSIENT_FIRST) {
+        for (TPM2_HANDLE at = holding.next(type); at != 0; at = holding.next(at + 1))
+            if (listed.lacks(holding.find(at)->physical)) return true;
+    } else if (type == TPM2_LOADED_SESSION_FIRST) {
+        for (const Session& session : ownership.sessions())
+            if (session.owner == &holding && !session.saved && listed.lacks(session.handle))
+                return true;
+    }
+    return false;
+}
+
+/// Calls `visit` with each property and where its value is.
+template <class Visit>
+void forProperties(wire::MutableBytes answer, Visit visit) {
+    constexpr size_t kPropertySize = 8;
+    for (size_t at = kEntriesAt; at + kPropertySize <= answer.size(); at += kPropertySize)
+        visit(wire::get32(&answer[at]), &answer[at + 4]);
+}
+
+bool countsTooFew(wire::MutableBytes answer, const Holding& holding, const Ownership& ownership) {
+    bool tooFew = false;
+    forProperties(answer, [&](TPM2_PT property, const uint8_t* value) {
+        tooFew |= property == TPM2_PT_HR_LOADED &&
+                  wire::get32(value) < ownership.countSessions(holding, false);
+    });
+    return tooFew;
 }
 
 size_t rewriteHandles(const wire::CapabilityQuery& query, wire::ResponseBuffer buffer, size_t size,
                       const Holding& holding, Ownership& ownership, const tpm::Tpm& tpm) {
-    if (wire::typeOf(query.property) == TPM2_ACTIVE_SESSION_FIRST)
-        forgetUnlisted(query.property, wire::CapabilityList(buffer.first(size)), holding, ownership,
-                       tpm);
+    if (wire::typeOf(query.property) == TPM2_ACTIVE_SESSION_FIRST) {
+        const wire::CapabilityList list(buffer.first(size));
+        forgetUnlisted(Listed(query.property, list), holding, ownership, tpm);
+    }
     Page page(buffer, query.count);
     switch (wire::typeOf(query.property)) {
         case TPM2_TRANSIENT_FIRST:
@@ -104,43 +153,51 @@ uint32_t available(uint32_t slots, size_t used) {
     return used < slots ? slots - static_cast<uint32_t>(used) : 1;
 }
 
-void rewriteProperties(wire::MutableBytes answer, const Holding& holding, Ownership& ownership,
-                       bool makesRoom) {
-    constexpr size_t kPropertySize = 8;
-    for (size_t at = kEntriesAt; at + kPropertySize <= answer.size(); at += kPropertySize) {
-        uint8_t* value = &answer[at + 4];
-        switch (wire::get32(&answer[at])) {
-            case TPM2_PT_HR_LOADED:
-                wire::put32(value, static_cast<uint32_t>(ownership.countSessions(holding, false)));
-                break;
-            case TPM2_PT_HR_ACTIVE:
-                wire::put32(value, static_cast<uint32_t>(ownership.countSessions(holding, true)));
-                break;
-            case TPM2_PT_HR_LOADED_AVAIL:
-                if (makesRoom)
-                    wire::put32(value, available(ownership.loadedSlots,
-                                                 ownership.countSessions(holding, false)));
-                break;
-            case TPM2_PT_HR_TRANSIENT_AVAIL:
-                if (makesRoom)
-                    wire::put32(value, available(ownership.transientSlots, holding.count()));
-                break;
-            case TPM2_PT_HR_LOADED_MIN:
-                ownership.loadedSlots = wire::get32(value);
-                break;
-            case TPM2_PT_HR_TRANSIENT_MIN:
-                ownership.transientSlots = wire::get32(value);
-                break;
-            case TPM2_PT_ACTIVE_SESSIONS_MAX:
-                ownership.sessionSlots = wire::get32(value);
-                break;
-            default:
-                break;
-        }
+void rewriteProperty(TPM2_PT property, uint8_t* value, const Holding& holding, Ownership& ownership,
+                     bool makesRoom) {
+    const auto count = [&](bool withSaved) {
+        return static_cast<uint32_t>(ownership.countSessions(holding, withSaved));
+    };
+    switch (property) {
+        case TPM2_PT_HR_LOADED:
+            wire::put32(value, count(false));
+            break;
+        case TPM2_PT_HR_ACTIVE:  // a space cannot have more than the TPM: some have gone unnoticed
+            wire::put32(value, std::min(count(true), wire::get32(value)));
+            break;
+        case TPM2_PT_HR_LOADED_AVAIL:
+            if (makesRoom) wire::put32(value, available(ownership.loadedSlots, count(false)));
+            break;
+        case TPM2_PT_HR_TRANSIENT_AVAIL:
+            if (makesRoom) wire::put32(value, available(ownership.transientSlots, holding.count()));
+            break;
+        case TPM2_PT_HR_LOADED_MIN:
+            ownership.loadedSlots = wire::get32(value);
+            break;
+        case TPM2_PT_HR_TRANSIENT_MIN:
+            ownership.transientSlots = wire::get32(value);
+            break;
+        case TPM2_PT_ACTIVE_SESSIONS_MAX:
+            ownership.sessionSlots = wire::get32(value);
+            break;
+        default:
+            break;
     }
 }
 
 }  // namespace
+
+bool tellsOfLoss(const wire::CapabilityQuery& query, wire::MutableBytes answer,
+                 const Holding& holding, const Ownership& ownership, const tpm::Tpm& tpm) {
+    // Layers below have some of it out of the TPM, or load it for its commands alone.
+    if (tpm.makesRoom() || tpm.noticesLoss() || answer.size() < kEntriesAt) return false;
+    if (query.capability == TPM2_CAP_TPM_PROPERTIES)
+        return countsTooFew(answer, holding, ownership);
+    if (query.capability != TPM2_CAP_HANDLES) return false;
+    const wire::CapabilityList list(answer);
+    return lacksLoaded(Listed(query.property, list), wire::typeOf(query.property), holding,
+                       ownership);
+}
 
 size_t rewriteCapability(const wire::CapabilityQuery& query, wire::ResponseBuffer buffer,
                          size_t size, const Holding& holding, Ownership& ownership,
@@ -149,7 +206,9 @@ size_t rewriteCapability(const wire::CapabilityQuery& query, wire::ResponseBuffe
     if (query.capability == TPM2_CAP_HANDLES)
         return rewriteHandles(query, buffer, size, holding, ownership, tpm);
     if (query.capability == TPM2_CAP_TPM_PROPERTIES)
-        rewriteProperties(buffer.first(size), holding, ownership, tpm.makesRoom());
+        forProperties(buffer.first(size), [&](TPM2_PT property, uint8_t* value) {
+            rewriteProperty(property, value, holding, ownership, tpm.makesRoom());
+        });
     return size;
 }
 

@@ -13,6 +13,10 @@
 
 namespace spaces::space {
 
+/// True if the TPM's own successful answer lacks something loaded that the space believes to have.
+bool tellsOfLoss(const wire::CapabilityQuery& query, wire::MutableBytes answer,
+                 const Holding& holding, const Ownership& ownership, const tpm::Tpm& tpm);
+
 /// Rewrites the successful answer of `size` octets in `buffer`; returns its new size. Learns from
 /// it how many slots the TPM has, and which sessions that the client saved are gone. What is
 /// available is what the TPM says, unless `tpm` makes room for more.

@@ -47,14 +47,21 @@ void Ownership::reserveObject(Holding& owner) {
 
 TPM2_HANDLE Ownership::adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HANDLE hierarchy,
                                    size_t skip) {
-    auto at = lowerObject(physical);
-    if (at != objects_.end() && at->physical == physical) {
-        at->owner->remove(at->handle);
-    } else {
-        at = objects_.insert(at, Entry{});
-    }
+    expel(physical);
+    const auto at = objects_.insert(lowerObject(physical), Entry{});
     *at = Entry{physical, &owner, owner.add({physical, hierarchy}, skip)};
     return at->handle;
+}
+
+bool Ownership::expel(TPM2_HANDLE physical) {
+    if (!isOurs(physical)) return false;
+    if (wire::isSession(physical)) {
+        removeSession(physical);
+    } else {
+        const Entry entry = *lowerObject(physical);
+        removeObject(*entry.owner, entry.handle);
+    }
+    return true;
 }
 
 void Ownership::removeObject(Holding& owner, TPM2_HANDLE handle) {
@@ -89,6 +96,12 @@ void Ownership::markSaved(TPM2_HANDLE handle) {
         at->saved = true;
         at->suspect = false;
     }
+}
+
+void Ownership::markUnsure(TPM2_HANDLE handle, bool unsure) {
+    const auto at = lowerSession(handle);
+    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle))
+        at->unsure = unsure;
 }
 
 const Session* Ownership::findSession(const Holding& owner, TPM2_HANDLE handle) const {
@@ -184,7 +197,7 @@ void Ownership::resolveSuspect(TPM2_HANDLE physical, bool alive) {
 void Ownership::enterEpoch(unsigned epoch) {
     if (epoch == epoch_) return;
     epoch_ = epoch;
-    tpmRestarted(true);
+    tpmRestarted(false);
 }
 
 std::optional<wire::CommandAttributes> Ownership::findLearned(TPM2_CC code) const {

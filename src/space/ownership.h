@@ -30,6 +30,7 @@ struct Session {
     TPM2_HANDLE handle = 0;
     const Holding* owner = nullptr;
     bool saved = false;    // by the client: it holds the context
+    bool unsure = false;   // the answer to its client's last move was lost: it may have been made
     bool suspect = false;  // see suspectEverything()
 };
 
@@ -56,6 +57,7 @@ class Ownership {
     void adoptSession(const Holding& owner, TPM2_HANDLE handle);
     void removeSession(TPM2_HANDLE handle);
     void markSaved(TPM2_HANDLE handle);
+    void markUnsure(TPM2_HANDLE handle, bool unsure);
 
     /// The owner's session with this index; null if it has none.
     const Session* findSession(const Holding& owner, TPM2_HANDLE handle) const;
@@ -67,8 +69,10 @@ class Ownership {
 
     size_t countObjects() const { return objects_.size(); }
     size_t countLoadedSessions() const;
-    /// A physical object, or a loaded session.
+    /// A physical object, or a session.
     bool isOurs(TPM2_HANDLE physical) const;
+    /// The same leaves the record, whosever it is: the TPM has it no more. True if it was there.
+    bool expel(TPM2_HANDLE physical);
     void traceSlots() const;
     /// What is not ours; for the space whose turn it is.
     tpm::Leftovers leftovers;
@@ -95,7 +99,7 @@ class Ownership {
     /// The TPM's word on it.
     void resolveSuspect(TPM2_HANDLE physical, bool alive);
 
-    /// Forgets everything if the TPM's epoch has changed since the last call.
+    /// Forgets what was loaded if the TPM's epoch has changed since the last call.
     void enterEpoch(unsigned epoch);
 
     // What was learned of this TPM.

@@ -46,9 +46,10 @@ bool isAbsentEntity(const wire::Command& command, size_t position) {
 
 bool handlesAcceptable(TPM2_RC answer) {
     // The reference TPM misses the size of the authorisation area (INSUFFICIENT). Others may look
-    // for the area's presence or the command's attributes first.
+    // for the area's presence, the command's attributes or the first session before.
     return answer == TPM2_RC_INSUFFICIENT || answer == TPM2_RC_SIZE || answer == TPM2_RC_AUTHSIZE ||
-           answer == TPM2_RC_AUTH_CONTEXT || answer == TPM2_RC_COMMAND_SIZE;
+           answer == TPM2_RC_AUTH_CONTEXT || answer == TPM2_RC_AUTH_MISSING ||
+           answer == TPM2_RC_COMMAND_SIZE || wire::isSessionError(answer);
 }
 
 TPM2_RC precedence(TPM2_RC answer, const wire::Command& command, size_t position, TPM2_RC verdict) {
@@ -64,9 +65,7 @@ TPM2_RC precedence(TPM2_RC answer, const wire::Command& command, size_t position
         return answer - TPM2_RC_REFERENCE_H0 < position ? answer : verdict;
     if (answer == TPM2_RC_OBJECT_MEMORY) {
         // A persistent object needs a slot when its handle is looked up.
-        for (size_t i = 0; i < position; ++i)
-            if (wire::isPersistent(command.handle(i))) return answer;
-        return verdict;
+        return command.persistent(position) > 0 ? answer : verdict;
     }
     return answer;
 }

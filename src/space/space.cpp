@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "log/log.h"
 #include "space/creation.h"
+#include "wire/context.h"
 #include "wire/flushed_hierarchies.h"
 #include "wire/handle.h"
 
@@ -127,9 +129,13 @@ void Space::failed(TSS2_RC rc) {
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);
     } else if (!isAnswered()) {
-        const bool saving = phase_ == Phase::Command && command().code() == TPM2_CC_ContextSave;
-        if (saving && wire::isSession(plan_.named[0])) unsure_ = plan_.named[0];
+        if (phase_ == Phase::Command && command().code() == TPM2_CC_ContextSave)
+            ownership_.markUnsure(plan_.named[0], true);
+        if (const Session* session = returningSession())
+            ownership_.markUnsure(session->handle, true);
         answer(codeOfFailure(rc));
+    } else {
+        finish();
     }
 }
 
@@ -138,6 +144,7 @@ bool Space::isAnswered() const { return phase_ == Phase::Presence || phase_ == P
 
 void Space::canceled() {
     if (!isAnswered()) answer(TPM2_RC_CANCELED);
+    finish();
 }
 
 bool Space::cancels() { return phase_ != Phase::Presence && phase_ != Phase::Closing; }
@@ -281,8 +288,8 @@ void Space::guardSessions() {
     wire::AuthorizationArea area = command().authorizations(plan_.attributes.handles);
     for (size_t i = 0; i < area.count; ++i) {
         wire::Authorization& entry = area.entries[i];
-        const Claim whose = claim(entry.handle);
         if (!wire::isSession(entry.handle)) continue;
+        const Claim whose = claim(entry.handle);
         if (whose == Claim::Own) {
             plan_.sessions[i] = entry.handle;
             plan_.ending[i] = !entry.continueSession;
@@ -304,8 +311,12 @@ void Space::guardSessions() {
 tpm::Exchange Space::prepareFlush() {
     // Sessions are not allowed: with them the TPM never comes to the parameter. Resource managers
     // take what stands there for a handle all the same.
-    if (command().hasSessions())
-        return tpm_.isResourceManager() ? answer(TPM2_RC_AUTH_CONTEXT) : sendCommand();
+    if (command().hasSessions()) {
+        const TPM2_RC defect = command().authorizationSizeDefect(0);
+        return tpm_.isResourceManager()
+                   ? answer(defect != TPM2_RC_SUCCESS ? defect : TPM2_RC_AUTH_CONTEXT)
+                   : sendCommand();
+    }
     if (command().handlesPresent(1) == 0)
         return tpm_.isResourceManager() ? answer(wire::forParameter(TPM2_RC_INSUFFICIENT, 0))
                                         : sendCommand();
@@ -313,13 +324,9 @@ tpm::Exchange Space::prepareFlush() {
     const Claim whose = claim(handle);
     const bool own = whose == Claim::Own || ownership_.findSession(holding_, handle) != nullptr;
     if (whose == Claim::NotOurs) return sendCommand();
-    if (own && wire::isSession(handle)) {
-        plan_.flushed = handle;
-        return sendCommand();
-    }
     if (own) {
         plan_.flushed = handle;
-        command().setHandle(0, holding_.find(handle)->physical);
+        if (wire::isTransient(handle)) command().setHandle(0, holding_.find(handle)->physical);
         return sendCommand();
     }
     plan_.poisonAnswer = wire::forParameter(TPM2_RC_VALUE, 0);
@@ -400,8 +407,9 @@ tpm::Exchange Space::commandAnswered(size_t size) {
 /// swapping, that looks for itself, and a resource manager shows us nothing else.
 bool Space::isWorthLooking(TPM2_RC code) {
     if (tpm_.makesRoom() || tpm_.isResourceManager()) return false;
-    const size_t ours = code == TPM2_RC_OBJECT_MEMORY ? ownership_.countObjects()
-                                                      : ownership_.countLoadedSessions();
+    const size_t ours = code == TPM2_RC_OBJECT_MEMORY
+                            ? ownership_.countObjects() + command().persistent(plan_.handles)
+                            : ownership_.countLoadedSessions();
     return ownership_.leftovers.areWorthALook(code, ours);
 }
 
@@ -415,33 +423,68 @@ tpm::Exchange Space::leftoversAnswered(size_t size) {
 
 /// The TPM refused: nothing has changed, but it may tell of what had gone before.
 void Space::refused(TPM2_RC code) {
-    TPM2_HANDLE gone = 0;
     if (wire::isReferenceHandle(code) && code - TPM2_RC_REFERENCE_H0 < wire::kMaxHandles)
-        gone = plan_.named[code - TPM2_RC_REFERENCE_H0];
+        missing(plan_.named[code - TPM2_RC_REFERENCE_H0], true);
     if (wire::isReferenceSession(code) && code - TPM2_RC_REFERENCE_S0 < wire::kMaxAuthorizations)
-        gone = plan_.sessions[code - TPM2_RC_REFERENCE_S0];
-    if (code == wire::forParameter(TPM2_RC_HANDLE, 0)) gone = plan_.flushed;
-    if (gone != 0) {
-        if (wire::isSession(gone) && gone == unsure_ &&
-            code != wire::forParameter(TPM2_RC_HANDLE, 0))
-            ownership_.markSaved(gone);  // it was saved, and nobody has the context
-        else if (wire::isSession(gone))
-            ownership_.removeSession(gone);
-        else
-            ownership_.removeObject(holding_, gone);
-        if (!tpm_.noticesLoss()) ownership_.suspectEverything();
+        missing(plan_.sessions[code - TPM2_RC_REFERENCE_S0], true);
+    if (code == wire::forParameter(TPM2_RC_HANDLE, 0)) {
+        missing(plan_.flushed, false);
+        const Session* session = returningSession();  // it was loaded, and the answer was lost
+        if (session != nullptr && session->unsure)
+            ownership_.adoptSession(holding_, session->handle);
     }
     // There is no orderly Shutdown to come back from.
     if (command().code() == TPM2_CC_Startup && code != TPM2_RC_INITIALIZE)
         ownership_.shutdownState = false;
 }
 
+/// Something of ours, if `own` is not 0, is not there, and we did not take it away.
+void Space::missing(TPM2_HANDLE own, bool maybeSaved) {
+    if (own == 0) return;
+    const Session* session = ownership_.findSession(holding_, own);
+    if (session == nullptr)
+        ownership_.removeObject(holding_, own);
+    else if (maybeSaved && session->unsure)
+        ownership_.markSaved(own);  // and nobody has the context
+    else
+        ownership_.removeSession(own);
+    if (!tpm_.noticesLoss()) ownership_.suspectEverything();
+}
+
+/// The session, one that our client saved, whose context the client's command is to load.
+const Session* Space::returningSession() {
+    if (phase_ != Phase::Command || command().code() != TPM2_CC_ContextLoad) return nullptr;
+    const wire::Context context(command().parameters(0));
+    return context.empty() ? nullptr : ownership_.findSession(holding_, context.savedHandle());
+}
+
 void Space::succeeded(size_t size) {
     endSessions();
     if (plan_.attributes.flushedHandle < wire::kMaxHandles)
         ownership_.removeObject(holding_, plan_.named[plan_.attributes.flushedHandle]);
-    if (plan_.attributes.responseHandle) adopt(wire::Response({response_.data(), size}));
+    if (plan_.attributes.responseHandle) welcome(size);
     commitByCode(size);
+}
+
+/// A handle that the TPM gives out, and that is on record, tells of a loss; but for a session that
+/// comes back. What else is lost is asked for first: the new thing gets the number that a private
+/// TPM would give it.
+void Space::welcome(size_t size) {
+    const wire::Response response({response_.data(), size});
+    plan_.newcomer = response.hasHandle();
+    if (!plan_.newcomer ||
+        (command().code() == TPM2_CC_ContextLoad && wire::isSession(response.handle())))
+        return;
+    if (ownership_.expel(response.handle()) && !tpm_.noticesLoss()) ownership_.suspectEverything();
+}
+
+/// The client's response is the TPM's still, but for what this changes in it.
+void Space::finish() {
+    if (std::exchange(plan_.newcomer, false))
+        adopt(wire::Response({response_.data(), responseSize_}));
+    if (std::exchange(plan_.listed, false))
+        responseSize_ =
+            rewriteCapability(plan_.query, buffer(), responseSize_, holding_, ownership_, tpm_);
 }
 
 /// Part 1, 19.6.4: a session whose continueSession is clear ends with the command's success.
@@ -451,14 +494,11 @@ void Space::endSessions() {
 }
 
 void Space::adopt(wire::Response response) {
-    if (!response.hasHandle()) return;
     const TPM2_HANDLE physical = response.handle();
     // A TPM puts the persistent objects of a command into its lowest free slots while it runs.
-    size_t persistent = 0;
-    for (size_t i = 0; i < plan_.handles; ++i)
-        persistent += wire::isPersistent(command().handle(i)) ? 1 : 0;
     if (wire::isTransient(physical))
-        response.setHandle(ownership_.adoptObject(holding_, physical, plan_.hierarchy, persistent));
+        response.setHandle(ownership_.adoptObject(holding_, physical, plan_.hierarchy,
+                                                  command().persistent(plan_.handles)));
     else if (wire::isSession(physical))
         adoptSession(physical);
     statistics_.mostObjects = std::max(statistics_.mostObjects, holding_.count());
@@ -469,13 +509,11 @@ void Space::adopt(wire::Response response) {
 /// Moving a session's context in, as out, spoils an orderly Shutdown.
 void Space::adoptSession(TPM2_HANDLE handle) {
     ownership_.adoptSession(holding_, handle);
-    if (wire::indexOf(handle) == wire::indexOf(unsure_)) unsure_ = 0;
     if (command().code() == TPM2_CC_ContextLoad) ownership_.shutdownState = false;
 }
 
 /// What success means beyond handles and sessions, for the commands where it does.
 void Space::commitByCode(size_t size) {
-    const wire::Bytes parameters = command().parameters(plan_.attributes.handles);
     switch (command().code()) {
         case TPM2_CC_FlushContext:
             if (wire::isSession(plan_.flushed))
@@ -487,19 +525,19 @@ void Space::commitByCode(size_t size) {
             ownership_.shutdownState = false;
             if (!wire::isSession(plan_.named[0])) break;
             ownership_.markSaved(plan_.named[0]);
-            if (plan_.named[0] == unsure_) unsure_ = 0;
+            ownership_.markUnsure(plan_.named[0], false);
             unfetched_ = plan_.named[0];
             break;
         case TPM2_CC_Shutdown:
-            ownership_.shutdownState =
-                parameters.size() >= 2 && wire::get16(parameters.data()) == TPM2_SU_STATE;
+            ownership_.shutdownState = command().startupType() == TPM2_SU_STATE;
             break;
         case TPM2_CC_Startup:
             restarted();
             break;
         case TPM2_CC_GetCapability:
-            responseSize_ =
-                rewriteCapability(plan_.query, buffer(), size, holding_, ownership_, tpm_);
+            plan_.listed = true;
+            if (tellsOfLoss(plan_.query, {response_.data(), size}, holding_, ownership_, tpm_))
+                ownership_.suspectEverything();
             break;
         default:
             for (const TPM2_HANDLE hierarchy :
@@ -518,14 +556,19 @@ void Space::restarted() {
 
 tpm::Exchange Space::nextSuspect() {
     suspect_ = tpm_.isResourceManager() ? 0 : ownership_.nextSuspect();
-    if (suspect_ == 0) return tpm::Exchange::none();
+    if (suspect_ == 0) {
+        finish();
+        return tpm::Exchange::none();
+    }
     probe_.ofPresence(suspect_);
     return exchange(Phase::Presence, probe_.bytes(), ownership_.scratch(), probe_.attributes());
 }
 
 tpm::Exchange Space::presenceAnswered() {
     const TPM2_RC code = wire::Response({ownership_.scratch(), wire::kMaxResponseSize}).code();
-    ownership_.resolveSuspect(suspect_, code != TPM2_RC_REFERENCE_H0);
+    // A session of the other type has its index by now.
+    const bool gone = code == TPM2_RC_REFERENCE_H0 || code == wire::forHandle(TPM2_RC_HANDLE, 0);
+    ownership_.resolveSuspect(suspect_, !gone);
     return nextSuspect();
 }
 
@@ -548,7 +591,7 @@ void Space::close() {
 /// A session that its client saved is whoever's who holds the context; but nobody can load it if
 /// the client never got that context, or if it is outdated.
 bool Space::staysSaved(const Session& session) const {
-    return session.saved && session.handle != unfetched_ && session.handle != unsure_ &&
+    return session.saved && !session.unsure && session.handle != unfetched_ &&
            !tpm_.isStranded(session.handle);
 }
 
@@ -579,8 +622,10 @@ tpm::Exchange Space::nextFlush() {
 
 tpm::Exchange Space::flushAnswered() {
     const TPM2_RC code = wire::Response({ownership_.scratch(), wire::kMaxResponseSize}).code();
-    if (wire::isBusy(code) && ++attempts_ < wire::kMostAttempts) return nextFlush();
+    if (wire::isBusy(code) && ++attempts_ < tpm::kMostAttempts) return nextFlush();
     attempts_ = 0;
+    if (code != TPM2_RC_SUCCESS && code != wire::forParameter(TPM2_RC_HANDLE, 0))
+        LOG_WARNING("The TPM does not flush 0x%x (0x%x): it may be left there", leaving_, code);
     if (wire::isSession(leaving_))
         ownership_.removeSession(leaving_);
     else

@@ -117,6 +117,8 @@ class Space final : public tpm::User {
         TPM2_HANDLE flushed = 0;    // own, FlushContext's parameter
         TPM2_HANDLE hierarchy = 0;  // of the object to be made
         wire::CapabilityQuery query;
+        bool newcomer = false;      // the response brings a handle that is not adopted yet
+        bool listed = false;        // the response is of GetCapability, and not rewritten yet
         size_t absent = 0;          // position that a handle probe is for
         TPM2_RC verdict = 0;        // the code of that position alone
         TPM2_RC poisonAnswer = 0;   // the TPM's code for a number that no TPM gives out,
@@ -158,8 +160,12 @@ class Space final : public tpm::User {
     void refused(TPM2_RC code);
     void succeeded(size_t size);
     void endSessions();
+    void welcome(size_t size);
     void adopt(wire::Response response);
     void adoptSession(TPM2_HANDLE handle);
+    void finish();
+    const Session* returningSession();
+    void missing(TPM2_HANDLE own, bool maybeSaved);
     void commitByCode(size_t size);
     void restarted();
 
@@ -185,7 +191,6 @@ class Space final : public tpm::User {
     Plan plan_;
     Probe probe_;
     TPM2_HANDLE unfetched_ = 0;  // session whose saved context the client does not have yet
-    TPM2_HANDLE unsure_ = 0;     // session of which it is not known whether it was saved
     TPM2_HANDLE suspect_ = 0;
     TPM2_HANDLE stranded_ = 0;  // the last one flushed at close
     TPM2_HANDLE leaving_ = 0;   // what FlushContext at close is for, as the TPM calls it

@@ -96,8 +96,8 @@ bool acceptOption(std::string_view piece, Conf& conf) {
                       PRINTABLE(name), option->allowed);
             return false;
         case Verdict::NotHere:
-            LOG_ERROR("Option '%.*s' is not in this build, which has isolation%s only",
-                      PRINTABLE(piece), SPACES_SWAPPING ? " and swapping" : "");
+            LOG_ERROR("Option '%.*s' is not in this build, which has isolation only",
+                      PRINTABLE(piece));
             return false;
     }
     return false;

@@ -74,20 +74,34 @@ StackUse findOrMake(const std::string& child, const Conf& conf) {
     return StackUse(stack);
 }
 
+/// The options that are not as another context has them.
+std::string differences(const Conf& conf, const Conf& other) {
+    std::string names;
+    if (conf.objects != other.objects) names += " objects";
+    if (conf.sessions != other.sessions) names += " sessions";
+    if (conf.leftovers != other.leftovers) names += " leftovers";
+    if (conf.wait != other.wait) names += " wait";
+    if (conf.trace != other.trace) names += " trace";
+    return names;
+}
+
 /// `advice` is for a child that does not open: null to log it.
 TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack,
                  std::string* advice = nullptr) {
     StackUse found = findOrMake(child, conf);
     if (!found) return TSS2_TCTI_RC_BAD_VALUE;
-    if (conf.swap && !found->swaps) {
+    if (conf.swap && !found->conf.swap) {
         LOG_ERROR("swap=on: contexts of this process use '%s' without; all of them have to ask",
                   child.c_str());
         return TSS2_TCTI_RC_BAD_VALUE;
     }
-    if (!conf.swap && found->swaps)
+    if (!conf.swap && found->conf.swap)
         LOG_INFO("Swapping is on for '%s', as a context opened before asks for", child.c_str());
-    if (!conf.trace.empty() && !found->trace.isOpen())
-        LOG_WARNING("No trace of '%s': a context opened before did not ask for one", child.c_str());
+    if (const std::string names = differences(conf, found->conf); !names.empty())
+        LOG_WARNING(
+            "Contexts over '%s' share their options, as the first one has them; not as it "
+            "has them here:%s",
+            child.c_str(), names.c_str());
     const TSS2_RC rc = found->broker.connect(advice);
     if (rc == TSS2_RC_SUCCESS) stack = std::move(found);
     return rc;
@@ -96,20 +110,18 @@ TSS2_RC useNamed(const std::string& child, const Conf& conf, StackUse& stack,
 }  // namespace
 
 Stack::Stack(const std::string& child, const Conf& conf)
-    : broker(child, conf.wait, traceFor(conf)),
-      ownership(conf.leftovers, traceFor(conf)),
-      swaps(conf.swap) {
+    : conf(conf),
+      broker(child, conf.wait, traceIfAsked()),
+      ownership(conf.leftovers, traceIfAsked()) {
 #if SPACES_SWAPPING
     constexpr unsigned kAll = swap::Slots::kUnlimited;
-    if (swaps)
+    if (conf.swap)
         swap.emplace(
             broker,
             swap::Limits{conf.objects.value_or(kAll), conf.sessions.value_or(kAll), conf.leftovers},
-            traceFor(conf));
+            traceIfAsked());
 #endif
 }
-
-log::Trace* Stack::traceFor(const Conf& conf) { return conf.trace.empty() ? nullptr : &trace; }
 
 tpm::Tpm& Stack::top() {
 #if SPACES_SWAPPING

@@ -27,16 +27,16 @@ struct Stack {
     /// What spaces stand on: the one TPM, or the swapping layer over it.
     tpm::Tpm& top();
 
+    const Conf conf;  // of the context that made it
     log::Trace trace;
     tpm::Broker broker;
 #if SPACES_SWAPPING
     std::optional<swap::Swap> swap;
 #endif
     space::Ownership ownership;
-    const bool swaps;
 
   private:
-    log::Trace* traceFor(const Conf& conf);
+    log::Trace* traceIfAsked() { return conf.trace.empty() ? nullptr : &trace; }
 
   public:
     // The registry's, under its lock.

@@ -93,7 +93,7 @@ TSS2_RC transmit(TSS2_TCTI_CONTEXT* pointer, size_t size, const uint8_t* command
     Context* context = nullptr;
     const TSS2_RC rc = openIn(State::Transmit, pointer, context);
     if (rc != TSS2_RC_SUCCESS) return rc;
-    if (size < wire::kHeaderSize || wire::get32(command + 2) != size) {
+    if (!wire::Command::sizeIsRight({command, size})) {
         LOG_ERROR("A command of %zu octets whose header says otherwise", size);
         return TSS2_TCTI_RC_BAD_VALUE;
     }

@@ -24,6 +24,9 @@ namespace spaces::tpm {
 constexpr TPM2_RC kNoAnswer = TSS2_RESMGR_RC_LAYER | TPM2_RC_FAILURE;
 constexpr TPM2_RC kNoMemory = TSS2_RESMGR_RC_LAYER | TPM2_RC_MEMORY;
 
+/// How often a command of our own is sent before a warning that the TPM is busy is final.
+constexpr unsigned kMostAttempts = 5;
+
 /// What a command is sent for.
 enum class Purpose : uint8_t {
     Client,    // the client asked for it

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "wire/handle.h"
+
 namespace spaces::wire {
 namespace {
 
@@ -50,13 +52,26 @@ size_t Command::handlesPresent(size_t count) const {
     return std::min(count, (size() - kHeaderSize) / kHandleSize);
 }
 
+size_t Command::persistent(size_t count) const {
+    size_t persistent = 0;
+    for (size_t i = 0; i < handlesPresent(count); ++i)
+        persistent += isPersistent(handle(i)) ? 1 : 0;
+    return persistent;
+}
+
+TPM2_RC Command::authorizationSizeDefect(size_t handles) const {
+    const size_t start = handleOffset(handles) + kAuthSizeSize;
+    if (size() < start) return TPM2_RC_INSUFFICIENT;
+    const uint32_t authSize = get32(&bytes_[start - kAuthSizeSize]);
+    const bool fits = authSize >= kSmallestAuthorization && authSize <= size() - start;
+    return fits ? TPM2_RC_SUCCESS : TPM2_RC_SIZE;
+}
+
 AuthorizationArea Command::authorizations(size_t handles) const {
     AuthorizationArea area;
+    if (!hasSessions() || authorizationSizeDefect(handles) != TPM2_RC_SUCCESS) return area;
     const size_t start = handleOffset(handles) + kAuthSizeSize;
-    if (!hasSessions() || size() < start) return area;
     const uint32_t authSize = get32(&bytes_[start - kAuthSizeSize]);
-    if (authSize < kSmallestAuthorization || authSize > size() - start) return area;
-
     MutableBytes rest = bytes_.subspan(start, authSize);
     while (rest.size() >= kHandleSize && area.count < kMaxAuthorizations) {
         area.entries[area.count] = takeAuthorization(rest);

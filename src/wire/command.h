@@ -47,6 +47,10 @@ class Command {
     Bytes bytes() const { return bytes_; }
     TPM2_ST tag() const { return get16(&bytes_[0]); }
     uint32_t headerSize() const { return get32(&bytes_[2]); }
+    /// True if the bytes are a header, at least, and as many as it says.
+    static bool sizeIsRight(Bytes bytes) {
+        return bytes.size() >= kHeaderSize && get32(&bytes[2]) == bytes.size();
+    }
     TPM2_CC code() const { return get32(&bytes_[6]); }
 
     bool hasSessions() const { return tag() == TPM2_ST_SESSIONS; }
@@ -62,9 +66,23 @@ class Command {
         put32(&bytes_[handleOffset(position)], value);
     }
 
+    /// How many of the first `count` handles are of persistent objects: while a command runs, each
+    /// is in a slot.
+    size_t persistent(size_t count) const;
+
+    /// What is wrong with the size of the authorisation area after `handles` handles, of a command
+    /// with sessions.
+    TPM2_RC authorizationSizeDefect(size_t handles) const;
+
     /// The authorisations after `handles` handles; empty for a command without sessions or with
     /// an authorisation size that the TPM refuses.
     AuthorizationArea authorizations(size_t handles) const;
+
+    /// What Startup and Shutdown are told; TPM_SU_CLEAR where it is cut.
+    TPM2_SU startupType() const {
+        const Bytes type = parameters(0);
+        return type.size() < 2 ? TPM2_SU_CLEAR : TPM2_SU{get16(type.data())};
+    }
 
     /// The parameters after `handles` handles and the authorisations; empty where they are cut.
     MutableBytes parameters(size_t handles) const;

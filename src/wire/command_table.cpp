@@ -194,7 +194,6 @@ const char* nameOf(TPM2_CC code) {
 CommandAttributes attributesFrom(TPMA_CC attributes) {
     CommandAttributes result;
     result.handles = static_cast<uint8_t>((attributes & TPMA_CC_CHANDLES_MASK) >> 25);
-    if (result.handles > kMaxHandles) result.handles = kMaxHandles;
     result.responseHandle = (attributes & TPMA_CC_RHANDLE) != 0;
     // TPMA_CC says that *a* handle is flushed, not which; for a lone handle there is no doubt.
     if ((attributes & TPMA_CC_FLUSHED) != 0 && result.handles == 1) result.flushedHandle = 0;

@@ -15,14 +15,14 @@ namespace spaces::wire {
 struct CommandAttributes {
     static constexpr uint8_t kNoHandleFlushed = 0xFF;
 
-    uint8_t handles = 0;                       // handles in the handle area: 0 to 3
+    uint8_t handles = 0;                       // handles in the handle area
     bool responseHandle = false;               // the response carries a new handle
     uint8_t flushedHandle = kNoHandleFlushed;  // position of the handle that success flushes
 
     bool operator==(const CommandAttributes&) const = default;
 };
 
-constexpr uint32_t kMaxHandles = 3;
+constexpr uint32_t kMaxHandles = 7;  // that TPMA_CC can tell of; the specification has up to 3
 
 /// The attributes of a command of the specification; nothing for any other code.
 std::optional<CommandAttributes> findCommand(TPM2_CC code);

@@ -10,7 +10,6 @@
 namespace spaces::wire {
 
 constexpr TPM2_HANDLE kSavedSequence = 0x80000001;  // savedHandle of a sequence object
-constexpr TPM2_HANDLE kSavedStClear = 0x80000002;   // savedHandle of an object with stClear
 
 class Context {
   public:

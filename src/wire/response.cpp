@@ -18,4 +18,11 @@ size_t putCode(ResponseBuffer buffer, TPM2_RC code) {
     return kHeaderSize;
 }
 
+size_t putHandleResponse(ResponseBuffer buffer, TPM2_HANDLE handle) {
+    constexpr size_t kSize = kHeaderSize + kHandleSize;
+    putHeader(buffer.data(), TPM2_ST_NO_SESSIONS, kSize, TPM2_RC_SUCCESS);
+    put32(&buffer[kHeaderSize], handle);
+    return kSize;
+}
+
 }  // namespace spaces::wire

@@ -45,6 +45,10 @@ class Response {
 /// FlushContext's success. Returns its size.
 size_t putCode(ResponseBuffer buffer, TPM2_RC code);
 
+/// Makes a successful response without sessions that brings a handle and nothing else, as
+/// ContextLoad's. Returns its size.
+size_t putHandleResponse(ResponseBuffer buffer, TPM2_HANDLE handle);
+
 /// The format-one codes of Part 2, 6.6.2: `position` counts from 0.
 constexpr TPM2_RC forHandle(TPM2_RC code, size_t position) {
     return code | static_cast<TPM2_RC>(position + 1) << 8;
@@ -61,6 +65,10 @@ constexpr bool isHandleError(TPM2_RC code) {
     return (code & ~TPM2_RC{0xFFF}) == 0 && (code & TPM2_RC_FMT1) != 0 && (code & TPM2_RC_P) == 0 &&
            (code & TPM2_RC_S) == 0 && (code & 0x700) != 0;
 }
+constexpr bool isSessionError(TPM2_RC code) {
+    return (code & ~TPM2_RC{0xFFF}) == 0 && (code & TPM2_RC_FMT1) != 0 && (code & TPM2_RC_P) == 0 &&
+           (code & TPM2_RC_S) != 0;
+}
 constexpr size_t handleErrorPosition(TPM2_RC code) { return (code >> 8 & 0x7) - 1; }
 constexpr TPM2_RC formatOneBase(TPM2_RC code) { return code & (TPM2_RC_FMT1 | 0x3F); }
 
@@ -68,9 +76,6 @@ constexpr TPM2_RC formatOneBase(TPM2_RC code) { return code & (TPM2_RC_FMT1 | 0x
 constexpr bool isBusy(TPM2_RC code) {
     return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;
 }
-
-/// How often a command of our own is sent before such a warning is final.
-constexpr unsigned kMostAttempts = 5;
 
 /// True for the warnings that a handle of the handle area, or a session of the authorisation
 /// area, is not loaded; there are seven of each (Part 2, 6.6.3).

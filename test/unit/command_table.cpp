@@ -78,7 +78,7 @@ TEST(CommandAttributes, ComeFromATpmsOwn) {
     EXPECT_TRUE(make(3, TPMA_CC_RHANDLE) == (CommandAttributes{3, true}));
     EXPECT_TRUE(make(1, TPMA_CC_FLUSHED) == (CommandAttributes{1, false, 0}));
     EXPECT_TRUE(make(1, TPMA_CC_NV | TPMA_CC_EXTENSIVE) == CommandAttributes{1});
-    EXPECT_TRUE(make(7, 0) == CommandAttributes{3}) << "no command has more than three";
+    EXPECT_TRUE(make(7, 0) == CommandAttributes{7}) << "as many as there can be";
     EXPECT_TRUE(make(2, TPMA_CC_FLUSHED) == CommandAttributes{2}) << "which one is not told";
 }
 

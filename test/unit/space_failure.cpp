@@ -144,6 +144,26 @@ TEST_F(Failure, OfASaveThatWasRepeatedLeavesTheSessionToItsClient) {
     EXPECT_EQ(std::count(child.commands.begin(), child.commands.end(), flushContext(kHmac1)), 0);
 }
 
+/// The TPM loaded the session, and its client does not know: it is found to be there, and flushed.
+TEST_F(Failure, OfALoadThatWasMadeLeavesASessionToFlush) {
+    for (const bool repeated : {true, false}) {
+        session(*a, kHmac1);
+        const Packet context =
+            command(TPM2_CC_ContextLoad).u64(4).u32(kHmac1).u32(TPM2_RH_NULL).tpm2b();
+        pass(*a, contextSave(kHmac1), response().u64(4).u32(kHmac1).u32(TPM2_RH_NULL).tpm2b());
+        child.expect(context, response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+        EXPECT_EQ(a->send(context), noAnswer());
+        if (repeated) {
+            pass(*a, context, response(TPM2_RC_HANDLE + TPM2_RC_P + TPM2_RC_1));
+            EXPECT_TRUE(owns(*a, kHmac1, kHmac1));
+            pass(*a, flushContext(kHmac1));
+        }
+    }
+    child.acceptFlushes();
+    a->space.close();
+    EXPECT_EQ(std::count(child.commands.begin(), child.commands.end(), flushContext(kHmac1)), 2);
+}
+
 TEST_F(Failure, OfALocalityCostsNothingElse) {
     child.localityCode = TSS2_TCTI_RC_NOT_IMPLEMENTED;
     child.expect(getRandom(), response());

@@ -6,22 +6,30 @@
 namespace spaces::test {
 namespace {
 
+Packet presence(TPM2_HANDLE handle) { return probe(TPM2_CC_ContextSave, {handle}); }
+Packet noneLoaded() {
+    return response().u8(0).u32(TPM2_CAP_TPM_PROPERTIES).u32(1).u32(TPM2_PT_HR_LOADED).u32(0);
+}
+
 class State : public SpaceTest {
   protected:
     void send(Client& client, const Packet& command, TPM2_RC answer = TPM2_RC_SUCCESS) {
         pass(client, command, response(answer));
     }
     void expectProbe(TPM2_HANDLE physical, TPM2_RC answer) {
-        child.expect(probe(TPM2_CC_ContextSave, {physical}), response(answer));
+        child.expect(presence(physical), response(answer));
     }
 };
 
 // ---- Handles that the TPM gives out
 
+/// What the TPM gives out, it had lost; whatever else is lost is asked for.
 TEST_F(State, AnObjectHandleThatIsGivenOutAgainIsANewObject) {
     object(*a, kObject0);
     object(*a, kObject1);
-    EXPECT_EQ(object(*b, kObject0), kObject0);
+    child.expect(createPrimary(), response().handle(kObject0));
+    child.expect(presence(kObject1), acceptable());
+    EXPECT_EQ(b->send(createPrimary()), response().handle(kObject0));
     EXPECT_FALSE(owns(*a, kObject0, kObject0)) << "the other's object must not be reached by it";
     EXPECT_TRUE(owns(*a, kObject1, kObject1));
     EXPECT_TRUE(owns(*b, kObject0, kObject0));
@@ -30,10 +38,66 @@ TEST_F(State, AnObjectHandleThatIsGivenOutAgainIsANewObject) {
 TEST_F(State, ASessionIndexThatIsGivenOutAgainIsANewSession) {
     session(*a, kHmac0);
     session(*a, kHmac1);
-    session(*b, kPolicy1);
+    child.expect(startAuthSession(), response().handle(kPolicy1));
+    child.expect(presence(kHmac0), acceptable());
+    EXPECT_EQ(b->send(startAuthSession()), response().handle(kPolicy1));
     EXPECT_TRUE(owns(*a, kHmac0, kHmac0));
     EXPECT_FALSE(owns(*a, kHmac1, kHmac1));
     EXPECT_TRUE(owns(*b, kPolicy1, kPolicy1));
+}
+
+/// A private TPM that was reset counts from the first number again.
+TEST_F(State, ANewObjectsNumberIsGivenAfterWhatItShowsToBeLost) {
+    object(*b, kObject0);
+    object(*a, kObject1);
+    object(*a, kObject2);
+    child.expect(createPrimary(), response().handle(kObject0));
+    child.expect(presence(kObject1), response(TPM2_RC_REFERENCE_H0));
+    child.expect(presence(kObject2), response(TPM2_RC_REFERENCE_H0));
+    EXPECT_EQ(a->send(createPrimary()), response().handle(kObject0));
+    EXPECT_TRUE(owns(*a, kObject0, kObject0));
+    EXPECT_FALSE(owns(*a, kObject0 + 1, kObject2));
+}
+
+TEST_F(State, ANewObjectIsThereAlthoughTheRestCannotBeAskedFor) {
+    object(*b, kObject0);
+    object(*a, kObject1);
+    child.expect(createPrimary(), response().handle(kObject0));
+    child.expect(presence(kObject1), response()).receiveFails(TSS2_TCTI_RC_IO_ERROR);
+    EXPECT_EQ(a->send(createPrimary()), response().handle(kObject1));
+    child.expect(readPublic(kObject0), response().tpm2b());
+    child.expect(presence(kObject1), acceptable());
+    EXPECT_EQ(a->send(readPublic(kObject1)), response().tpm2b());
+}
+
+/// Its index is another session's by now, which is not ours to flush.
+TEST_F(State, ASessionWhoseIndexHasAnotherTypeIsGone) {
+    session(*a, kHmac0);
+    object(*a, kObject0);
+    child.expect(readPublic(kObject0), response(TPM2_RC_REFERENCE_H0));
+    child.expect(presence(kHmac0), response(TPM2_RC_HANDLE + TPM2_RC_1));
+    EXPECT_EQ(a->send(readPublic(kObject0)), response(TPM2_RC_REFERENCE_H0));
+    EXPECT_FALSE(owns(*a, kHmac0, kHmac0));
+}
+
+/// The TPM was reset, and nobody told us.
+TEST_F(State, AListThatLacksWhatWasOursTellsOfALoss) {
+    object(*a, kObject0);
+    session(*a, kHmac0);
+    const Packet query = getCapability(TPM2_CAP_HANDLES, kObject0, 10);
+    child.expect(query, handleList({}));
+    child.expect(presence(kObject0), response(TPM2_RC_REFERENCE_H0));
+    child.expect(presence(kHmac0), response(TPM2_RC_REFERENCE_H0));
+    EXPECT_EQ(a->send(query), handleList({}));
+    session(*a, kHmac0);
+    const Packet sessions = getCapability(TPM2_CAP_HANDLES, TPM2_LOADED_SESSION_FIRST, 10);
+    child.expect(sessions, handleList({kHmac1}));
+    child.expect(presence(kHmac0), acceptable());
+    EXPECT_EQ(a->send(sessions), handleList({kHmac0})) << "the TPM's word on it counts";
+    const Packet count = getCapability(TPM2_CAP_TPM_PROPERTIES, TPM2_PT_HR_LOADED, 1);
+    child.expect(count, noneLoaded());
+    child.expect(presence(kHmac0), response(TPM2_RC_REFERENCE_H0));
+    EXPECT_EQ(a->send(count), noneLoaded());
 }
 
 TEST_F(State, AFreeHandleIsUsedAgain) {
