@@ -102,7 +102,14 @@ void Contents::becomeAbsent(TPM2_HANDLE given) {
     Object& object = *findObject(given);
     if (!object.clean()) return removeObject(given);
     object.physical = 0;
+    object.uncertain = false;
     std::erase(residents_, given);
+}
+
+TPM2_HANDLE Contents::unsettledObject() const {
+    const auto at = std::find_if(residents_.begin(), residents_.end(),
+                                 [&](TPM2_HANDLE given) { return findObject(given)->uncertain; });
+    return at == residents_.end() ? 0 : *at;
 }
 
 bool Contents::isOurs(TPM2_HANDLE physical) const {

@@ -59,8 +59,9 @@ struct Object {
     TPM2_HANDLE hierarchy = 0;  // OWNER, ENDORSEMENT, PLATFORM, NULL; 0: not known
     SavedContext context;
     bool alive = false;
-    bool sequence = false;  // a hash or HMAC sequence: changes when it is used
-    bool changed = false;   // since its context was saved
+    bool sequence = false;   // a hash or HMAC sequence: changes when it is used
+    bool changed = false;    // since its context was saved
+    bool uncertain = false;  // the answer to its FlushContext was lost: it may have gone
     Policy::Use use;
 
     bool clean() const { return !context.empty() && !changed; }
@@ -81,6 +82,7 @@ struct Session {
     SavedContext clientContext;  // what the client holds, where that is not the same any more
     bool stale = false;          // of before the last Startup: to be flushed
     bool uncertain = false;      // the answer to its last move was lost: it may have been made
+    bool doubtful = false;       // the TPM may have saved it, and `context` not be the last one
     Policy::Use use;
 
     bool inTpm() const { return place == Place::Loaded || place == Place::Due; }
@@ -115,6 +117,11 @@ class Contents {
     void removeAllObjects();
     /// The connection was lost with all that was loaded through it.
     void loseResidents();
+    /// Nothing is in the TPM, as far as we know.
+    bool allAreOut() const { return residents_.empty() && loadedSessions() == 0; }
+
+    /// The given handle of one of which it is not known whether it has gone; 0 if there is none.
+    TPM2_HANDLE unsettledObject() const;
 
     /// True for the physical handle of a resident object, or of a session.
     bool isOurs(TPM2_HANDLE physical) const;
@@ -132,6 +139,7 @@ class Contents {
     std::vector<Session>& sessions() { return sessions_; }
     const std::vector<Session>& sessions() const { return sessions_; }
     void removeLoadedSessions();
+    void removeAllSessions() { sessions_.clear(); }
     size_t loadedSessions() const;
     /// Those that are loaded as far as their clients know.
     size_t countSessions() const;

@@ -24,30 +24,41 @@ class Slots {
 
     /// So many were in use at once.
     void worked(size_t used) {
-        const auto count = static_cast<unsigned>(used);
-        proven_ = std::max(proven_, count);
-        believed_ = std::max(believed_, std::min(count, limit_));
+        if (used < believed_) return;
+        believed_ = std::min(static_cast<unsigned>(used), limit_);
+        if (trying_) interval_ = kShortest;
+        trying_ = false;
     }
 
     /// The TPM had no room for `more` beside `used`.
     void failed(size_t used, size_t more) {
         if (more == 0) return;
         believed_ = std::min(believed_, static_cast<unsigned>(used + more - 1));
+        if (trying_) interval_ = std::min(interval_ * 2, kLongest);
+        trying_ = false;
     }
 
-    /// Something had to leave. Slots that were once there may have been taken by others and be
-    /// free again: from time to time one is tried.
+    /// Something had to leave. Slots that others have taken may be free again: from time to time
+    /// one more is tried, the less often the more often in vain.
     void evicted() {
-        constexpr unsigned kTryEvery = 64;
-        if (believed_ < std::min(proven_, limit_) && ++evictions_ % kTryEvery == 0) ++believed_;
+        if (believed_ >= limit_ || ++evictions_ < interval_) return;
+        evictions_ = 0;
+        ++believed_;
+        trying_ = true;
     }
+
+    /// There is room as on the first day: others were flushed, or the TPM was restarted.
+    void reset() { *this = Slots(limit_); }
 
   private:
+    static constexpr unsigned kShortest = 64, kLongest = 1024;  // evictions
+
     unsigned limit_;
     unsigned believed_;
     unsigned wanted_ = kUnlimited;
-    unsigned proven_ = 0;
     unsigned evictions_ = 0;
+    unsigned interval_ = kShortest;
+    bool trying_ = false;
 };
 
 }  // namespace spaces::swap

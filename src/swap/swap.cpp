@@ -82,8 +82,13 @@ SavedContext Swap::keepForSure(wire::Bytes bytes) {
 void Swap::tpmStopped() {
     contents_.removeAllObjects();
     contents_.removeLoadedSessions();
-    for (Session& session : contents_.sessions()) session.stale = session.uncertain = false;
-    shutDown_ = false;
+    for (Session& session : contents_.sessions()) {
+        session.stale = session.place == Session::Place::Out;
+        session.uncertain = false;
+    }
+    objectSlots_.reset();
+    sessionSlots_.reset();
+    stopped_ = true;
     newestSequence_ = 0;  // a reset TPM counts anew; renewing learns it again
 }
 

@@ -23,6 +23,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 
 #include "log/trace.h"
 #include "swap/contents.h"
@@ -81,8 +82,9 @@ class Swap final : public tpm::Tpm {
     Slots objectSlots_;
     Slots sessionSlots_;
     tpm::Leftovers leftovers_;
-    bool shutDown_ = false;        // since then, no Startup
-    uint64_t newestSequence_ = 0;  // of any session context seen, or guessed: see foreseeGap()
+    std::optional<TPM2_SU> shutDown_;  // since then, no Startup, and nothing that voids it
+    bool stopped_ = false;             // it was seen to be in need of Startup
+    uint64_t newestSequence_ = 0;      // of any session context seen, or guessed: see foreseeGap()
     unsigned epoch_ = 0;
     SavedContext aside_;
 

@@ -67,13 +67,18 @@ tpm::Exchange Swap::Turn::stepAnswered(size_t size) {
     return code == TPM2_RC_SUCCESS ? moved(size) : moveRefused(code);
 }
 
-/// The TPM may have made the move all the same. Of an object's moves nothing is lost by that but
-/// perhaps a slot; a session is where it was, or where it was to go.
+/// The TPM may have made the move all the same. An object or session is where it was, or where it
+/// was to go; of an object that was to be loaded nothing is lost but perhaps a slot.
 void Swap::Turn::failed(TSS2_RC rc) {
     const bool sessionMoved = step_ == Step::SaveSession || step_ == Step::LoadSession ||
                               step_ == Step::RenewLoad || step_ == Step::RenewSave;
     if (Session* session = sessionMoved ? contents_.findSession(moving_) : nullptr)
         session->uncertain = true;
+    if (Object* object = step_ == Step::FlushObject ? contents_.findObject(moving_) : nullptr)
+        object->uncertain = true;
+    // One whose context its client loads: if it is loaded now, it is saved again.
+    if (Session* session = step_ == Step::Client ? incomingSession() : nullptr)
+        session->uncertain = session->place == Session::Place::Client;
     if (step_ == Step::Leftovers) {  // the command stays refused, as it was before the look
         refuse(warning_);
         passing_ = false;
@@ -121,17 +126,18 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     objects_.count = sessions_.count = 0;
     objectRoom_ = sessionRoom_ = 0;
     flushed_ = 0;
-    retriedLost_ = dueTried_ = canceled_ = answered_ = false;
+    dueTried_ = staleTried_ = canceled_ = answered_ = false;
     incoming_ = SavedContext();
     renewBelow_ = 0;
     foreseen_ = false;
     moves_ = busy_ = 0;
-    warning_ = TPM2_RC_MEMORY;
+    warning_ = tpm::kNoMemory;
     swap_.leftovers_.forgetLook();
     if (exchange.nothing()) return exchange;
     if (!command().hasCommandTag()) return sendClient();
     if (command().code() == TPM2_CC_FlushContext) return takeFlush();
     if (!reserve()) return refuse(tpm::kNoMemory);
+    if (const Session* session = dueSession()) return answerContextLoad(session->handle);
     readNames();
     if (command_.purpose == tpm::Purpose::Presence && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
     readNeeds();
@@ -159,8 +165,8 @@ void Swap::Turn::readNames() {
         const TPM2_HANDLE handle = command().handle(i);
         if (Contents::isGiven(handle)) objects_.add({handle, i});
         if (wire::isSession(handle)) sessions_.add({handle, i});
-        if (wire::isPersistent(handle)) ++objectRoom_;
     }
+    objectRoom_ += command().persistent(handles);
     const wire::AuthorizationArea area = command().authorizations(handles);
     for (size_t i = 0; i < area.count; ++i) {
         const wire::Authorization& entry = area.entries[i];
@@ -205,24 +211,40 @@ void Swap::Turn::readContextLoad() {
     incoming_ = SavedContext(context.bytes());
 }
 
+/// The session that the context to be loaded is of; null if it is an object's, or not known.
+Session* Swap::Turn::incomingSession() {
+    if (incoming_.empty()) return nullptr;
+    return contents_.findSession(wire::Context(incoming_.bytes()).savedHandle());
+}
+
 /// The session whose context is to be loaded, if that was renewed since the client got it; which
 /// may be during this very command. It is compared whole: a context that was tampered with is the
 /// TPM's to refuse.
 const Session* Swap::Turn::renewedSession() {
-    if (incoming_.empty()) return nullptr;
-    const Session* session = contents_.findSession(wire::Context(incoming_.bytes()).savedHandle());
+    const Session* session = incomingSession();
     const bool renewed = session != nullptr && session->place == Session::Place::Client &&
                          !session->context.empty() && !session->clientContext.empty() &&
-                         session->clientContext == incoming_.bytes();
+                         session->clientContext == incoming_.bytes() && !command().hasSessions();
     return renewed ? session : nullptr;
 }
 
-/// The context to be loaded is its client's of a session whose renewal is half done.
-bool Swap::Turn::holdsDue() {
-    if (incoming_.empty()) return false;
-    const Session* session = contents_.findSession(wire::Context(incoming_.bytes()).savedHandle());
-    return session != nullptr && session->place == Session::Place::Due &&
-           session->clientContext == incoming_.bytes();
+/// The same, if its renewal is half done: it is loaded, and the client's context void.
+Session* Swap::Turn::dueSession() {
+    Session* session = incomingSession();
+    const bool due = session != nullptr && session->place == Session::Place::Due &&
+                     session->clientContext == incoming_.bytes() && !command().hasSessions() &&
+                     command().size() == wire::kHeaderSize + incoming_.bytes().size();
+    return due ? session : nullptr;
+}
+
+/// The session is where its client wants it, and is as if it had been loaded from its context.
+tpm::Exchange Swap::Turn::answerContextLoad(TPM2_HANDLE handle) {
+    Session& session = *contents_.findSession(handle);
+    session.place = Session::Place::Loaded;
+    session.clientContext = SavedContext();
+    swap_.sessionPolicy_.used(session.use);
+    return pass(wire::putHandleResponse(
+        wire::ResponseBuffer(command_.response, wire::kMaxResponseSize), handle));
 }
 
 tpm::Exchange Swap::Turn::takeFlush() {
@@ -246,6 +268,9 @@ tpm::Exchange Swap::Turn::takeFlush() {
 
 tpm::Exchange Swap::Turn::next() {
     if (const auto step = staleMissing()) return *step;
+    if (const TPM2_HANDLE object = contents_.unsettledObject(); object != 0 && !answered_)
+        return send(Step::FlushObject, TPM2_CC_FlushContext, object,
+                    contents_.findObject(object)->physical);
     if (answered_) return pass(answerSize_);
     if (canceled_) return refuse(TPM2_RC_CANCELED);
     if (moves_ > kMostMoves) return refuse(warning_);
@@ -346,19 +371,32 @@ void Swap::Turn::foreseeGap() {
 /// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
 /// client each of them was loaded and is lost.
 Swap::Turn::MaybeExchange Swap::Turn::staleMissing() {
+    const bool useless = staleTried_ || (command().code() == TPM2_CC_Startup && !answered_);
     for (const Session& session : contents_.sessions())
-        if (session.stale)
+        if (session.stale && !useless)
             return send(Step::FlushSession, TPM2_CC_FlushContext, session.handle, session.handle);
     return std::nullopt;
 }
 
-void Swap::Turn::markStale() {
-    for (Session& session : contents_.sessions())
-        session.stale = session.place == Session::Place::Out;
+/// Contexts outlive it after an orderly Shutdown(STATE) only.
+void Swap::Turn::noteStartup() {
+    const bool orderly = swap_.shutDown_ == TPM2_SU_STATE;
+    swap_.tpmStopped();
+    swap_.stopped_ = false;
+    swap_.shutDown_.reset();
+    if (!orderly) contents_.removeAllSessions();
+}
+
+/// Something that was loaded is missing. When there is nothing left, that was a Startup which we
+/// did not see, and what Shutdown had prepared is over.
+void Swap::Turn::noteLoss() {
+    if (contents_.allAreOut()) swap_.shutDown_.reset();
 }
 
 Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
-    const bool settling = !swap_.shutDown_ && !dueTried_;
+    // A command that has nothing to do with sessions can do without.
+    const bool settling =
+        !swap_.shutDown_ && !dueTried_ && (sessions_.count > 0 || sessionRoom_ > 0);
     const Session* unsettled = settling ? contents_.unsettledSession() : nullptr;
     if (renewBelow_ == 0 && unsettled == nullptr) return std::nullopt;
     if (!swap_.setAside()) return refuse(tpm::kNoMemory);
@@ -447,22 +485,21 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
     } else if (code == TPM2_RC_INITIALIZE && command().code() != TPM2_CC_Startup) {
         swap_.tpmStopped();
     } else if (code == wire::forParameter(TPM2_RC_HANDLE, 0) && flushed_ != 0) {
+        const Object* object = contents_.findObject(flushed_);
+        const bool outside = object != nullptr && object->clean();  // as if it had been moved out
         if (wire::isSession(flushed_))
             contents_.removeSession(flushed_);
         else
             contents_.removeObject(flushed_);
+        if (outside) return refuse(TPM2_RC_SUCCESS);
     }
-    // Its client's context of a session whose renewal could not be finished is good, but not now.
-    if (code == wire::forParameter(TPM2_RC_HANDLE, 0) && holdsDue())
-        return refuse(TPM2_RC_CONTEXT_GAP);
     for (const Named& named : objects_) {
         if (code != TPM2_RC_REFERENCE_H0 + named.position || !contents_.findObject(named.handle))
             continue;
         // Somebody else flushed it. Its context, if there is one, tells whether it may live.
         contents_.becomeAbsent(named.handle);
-        if (contents_.findObject(named.handle) == nullptr || retriedLost_) continue;
-        retriedLost_ = true;
-        return next();
+        noteLoss();
+        if (contents_.findObject(named.handle) != nullptr) return next();
     }
     for (const Named& named : sessions_) {
         const Session* session = contents_.findSession(named.handle);
@@ -472,12 +509,14 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
         // One that its client saved is rightly absent, and its context may be renewed yet.
         if (session->place != Session::Place::Loaded) continue;
         loseSession(*contents_.findSession(named.handle));
-        swap_.shutDown_ = false;  // only a Startup that we did not see takes it away
+        noteLoss();
     }
     return pass(size);
 }
 
 void Swap::Turn::clientSucceeded(wire::Response response) {
+    if (command().code() != TPM2_CC_Startup && std::exchange(swap_.stopped_, false))
+        swap_.shutDown_.reset();  // somebody else has started it
     useNamed();
     endSessions();
     if (command_.attributes.responseHandle && response.hasHandle()) adopt(response);
@@ -523,14 +562,14 @@ void Swap::Turn::adopt(wire::Response& response) {
     } else if (wire::isSession(physical)) {
         swap_.sessionPolicy_.used(contents_.addSession(physical).use);
         swap_.sessionSlots_.worked(contents_.loadedSessions());
-        if (code == TPM2_CC_ContextLoad) swap_.shutDown_ = false;  // the client spoilt it itself
+        if (code == TPM2_CC_ContextLoad) swap_.shutDown_.reset();  // the client spoilt it itself
     }
 }
 
 /// The client's own ContextSave. An object's context is as good as one of ours; a session is out of
 /// the TPM now, and its context is kept for the day it has to be renewed.
 void Swap::Turn::noteSaved(wire::Response response) {
-    swap_.shutDown_ = false;  // the client spoilt it itself
+    swap_.shutDown_.reset();  // the client spoilt it itself
     const wire::Context context(response.parameters());
     if (context.empty()) return;
     SavedContext saved;
@@ -577,11 +616,10 @@ void Swap::Turn::noteByCode(wire::Response response) {
                 contents_.removeObject(flushed_);
             break;
         case TPM2_CC_Shutdown:
-            swap_.shutDown_ = true;
+            swap_.shutDown_ = command().startupType();
             break;
         case TPM2_CC_Startup:
-            swap_.tpmStopped();
-            markStale();
+            noteStartup();
             break;
         default:
             for (const TPM2_HANDLE hierarchy :
@@ -606,7 +644,9 @@ tpm::Exchange Swap::Turn::leftoversAnswered(size_t size) {
     const auto isOurs = [this](TPM2_HANDLE physical) { return contents_.isOurs(physical); };
     const tpm::Exchange next = swap_.leftovers_.answered(size, isOurs);
     if (!next.nothing()) return next;
-    return swap_.leftovers_.madeRoom() ? this->next() : refuse(warning_);
+    if (!swap_.leftovers_.madeRoom()) return refuse(warning_);
+    (warning_ == TPM2_RC_OBJECT_MEMORY ? swap_.objectSlots_ : swap_.sessionSlots_).reset();
+    return this->next();
 }
 
 // ---- Answers to moves ---------------------------------------------------------------------------
@@ -641,7 +681,7 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             ++traffic_.loads;
             Session& session = *contents_.findSession(moving_);
             session.place = Session::Place::Loaded;
-            session.uncertain = false;
+            session.uncertain = session.doubtful = false;
             session.context = SavedContext();
             swap_.sessionSlots_.worked(contents_.loadedSessions());
             return next();
@@ -672,7 +712,7 @@ void Swap::Turn::noteRenewLoad() {
     const bool ours = session.place == Session::Place::Out;
     session.place = ours ? Session::Place::Loaded : Session::Place::Due;
     if (!ours && session.clientContext.empty()) session.clientContext = std::move(session.context);
-    session.uncertain = false;
+    session.uncertain = session.doubtful = false;
     session.context = SavedContext();
 }
 
@@ -708,17 +748,18 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
     if (context.empty()) return contents_.removeSession(moving_);
     session.context = swap_.keepForSure(context.bytes());
     session.place = place;
-    session.uncertain = false;
+    session.uncertain = session.doubtful = false;
     session.sequence = context.sequence();
     swap_.noteSequence(session.sequence);
 }
 
 tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
-    if (wire::isBusy(code) && ++busy_ < wire::kMostAttempts)
+    if (wire::isBusy(code) && ++busy_ < tpm::kMostAttempts)
         return sendMove(wire::Command(swap_.command_).headerSize());
     if (code == TPM2_RC_INITIALIZE) {
         swap_.tpmStopped();
-        return answered_ || command().code() == TPM2_CC_Startup ? next() : refuse(code);
+        staleTried_ = true;
+        return answered_ || step_ == Step::FlushSession ? next() : refuse(code);
     }
     switch (step_) {
         case Step::SaveObject:
@@ -726,7 +767,11 @@ tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
         case Step::LoadObject:
             return objectMoveRefused(code);
         case Step::FlushSession:
-            contents_.removeSession(moving_);
+            // What the TPM does not do now is left for the next command.
+            if (isFormatOne(code))
+                contents_.removeSession(moving_);
+            else
+                staleTried_ = true;
             return next();
         default:
             return sessionMoveRefused(code);
@@ -764,15 +809,17 @@ tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
     const bool gone = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;
     if (!gone && renewing && (foreseen_ || renewBelow_ == 0)) {
         // A renewal that this command has no need of is no reason to refuse it.
-        dueTried_ |= step_ == Step::RenewSave;
+        dueTried_ |= step_ == Step::RenewSave || contents_.findSession(moving_)->uncertain;
         renewBelow_ = 0;
         return next();
     }
     if (!gone) return refuseInternal(code);
     const TPM2_HANDLE lost = moving_;
     Session& session = *contents_.findSession(lost);
+    // The load whose answer was lost was not made, or was undone by a save whose answer was lost.
     if (step_ == Step::RenewSave && session.uncertain && !session.inTpm()) {
-        session.uncertain = false;  // the load whose answer was lost was not made
+        session.uncertain = false;
+        session.doubtful = true;
         return next();
     }
     loseSession(session);
@@ -782,7 +829,7 @@ tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
 /// It is not there any more. If it was saved when the answer was lost, the TPM still keeps its
 /// place, and would do so until the context gap.
 void Swap::Turn::loseSession(Session& session) {
-    if (session.uncertain)
+    if (session.uncertain || session.doubtful)
         session.stale = true;
     else
         contents_.removeSession(session.handle);

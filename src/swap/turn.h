@@ -69,6 +69,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange take(const tpm::Exchange& exchange);
     tpm::Exchange takeFlush();
     void readContextLoad();
+    tpm::Exchange answerContextLoad(TPM2_HANDLE session);
     void readNames();
     void readNeeds();
     bool reserve();
@@ -92,7 +93,8 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     // Exchanges below.
     tpm::Exchange sendClient();
     const Session* renewedSession();
-    bool holdsDue();
+    Session* incomingSession();
+    Session* dueSession();
     tpm::Exchange send(Step step, TPM2_CC code, TPM2_HANDLE subject, TPM2_HANDLE parameter);
     tpm::Exchange sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context);
     tpm::Exchange sendMove(size_t size);
@@ -108,7 +110,8 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     void noteSaved(wire::Response response);
     void noteFlushedSession();
     void noteByCode(wire::Response response);
-    void markStale();
+    void noteStartup();
+    void noteLoss();
 
     MaybeExchange lookForLeftovers(TPM2_RC code);
     tpm::Exchange leftoversAnswered(size_t size);
@@ -151,11 +154,11 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     unsigned moves_ = 0;       // for this command
     TPM2_RC warning_ = 0;      // why there were moves, for when there were too many
     unsigned busy_ = 0;        // times that the last move was answered "not now"
-    bool retriedLost_ = false;
-    bool dueTried_ = false;  // to settle what an earlier command left unsettled
-    bool canceled_ = false;  // by its client, while something was moved
-    bool passing_ = false;   // the exchange above has ended
-    bool answered_ = false;  // the command has its answer, and there is more to do
+    bool dueTried_ = false;    // to settle what an earlier command left unsettled
+    bool staleTried_ = false;  // to flush what a restart left, and the TPM does not, for now
+    bool canceled_ = false;    // by its client, while something was moved
+    bool passing_ = false;     // the exchange above has ended
+    bool answered_ = false;    // the command has its answer, and there is more to do
     size_t answerSize_ = 0;
     tpm::Traffic traffic_;
 };

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <tss2/tss2_tctildr.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -77,9 +78,15 @@ void Child::close() {
 /// swtpm serves one connection at a time, and its TCTI makes one for each command: a copy of it
 /// would keep swtpm from everyone for as long as the forked process lives. To close it, and to free
 /// its memory, is all that this child's finalize does.
+///
+/// A device can be open once only: while this process kept its copy, nobody could open it again
+/// when the parent has let it go.
 void Child::abandon() {
     if (isOpen() && connectsForEachCommand()) Tss2_TctiLdr_Finalize(&context_);
+    if (isOpen() && ChildName(nameAndConf_).is("device"))
+        for (const int descriptor : descriptors()) ::close(descriptor);
     context_ = nullptr;
+    descriptorCount_ = 0;
 }
 
 bool Child::connectsForEachCommand() const { return ChildName(nameAndConf_).is("swtpm"); }

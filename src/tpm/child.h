@@ -34,7 +34,7 @@ class Child {
     void close();
 
     /// In a forked process: the context is the parent's, and nothing of it is touched again, but
-    /// for a connection that lasts for a command only: this process's copy of it is closed.
+    /// for a connection that lasts for a command only, and a device: this process's copy is closed.
     void abandon();
 
     /// True of swtpm's TCTI, which has a connection only while a command is running.

@@ -22,7 +22,8 @@ bool Leftovers::areWorthALook(TPM2_RC code, size_t ours) {
     if (policy_ == Policy::Keep) {
         if (ours < kSlotsOfAnyTpm)
             LOG_WARNING(
-                "The TPM has no slot left for %s, and only %zu are this process's: the others are "
+                "The TPM has no slot left for %s, and %zu of them are this process's: the others "
+                "are "
                 "in use elsewhere, or left by a process that was killed; leftovers=flush would "
                 "flush them",
                 objects ? "an object" : "a session", ours);
@@ -70,7 +71,7 @@ Exchange Leftovers::flush(TPM2_HANDLE handle) {
 
 void Leftovers::finish() const {
     if (flushed_ > 0)
-        LOG_WARNING("Flushed %u %s that no space of this process owns (leftovers=flush)", flushed_,
+        LOG_WARNING("Flushed %u %s that no space over this child owns (leftovers=flush)", flushed_,
                     first_ == TPM2_TRANSIENT_FIRST ? "objects" : "sessions");
 }
 

@@ -91,13 +91,13 @@ TEST_P(Leftovers, AreKeptAndSpokenOf) {
         EXPECT_EQ(sim.commandCodes(mark), Codes{TPM2_CC_CreatePrimary});
         const std::string line = ofObjects.line();
         EXPECT_THAT(line, HasSubstr("WARNING:tcti:"));
-        EXPECT_THAT(line, HasSubstr("no slot left for an object, and only 0 are this process's"));
+        EXPECT_THAT(line, HasSubstr("no slot left for an object, and 0 of them are this process's"));
         EXPECT_THAT(line, HasSubstr("leftovers=flush would flush them"));
         const OurLog ofSessions;
         mark = sim.commandCount();
         EXPECT_EQ(hex(rc(client.send(startAuthSession()))), hex(TPM2_RC_SESSION_MEMORY));
         EXPECT_EQ(sim.commandCodes(mark), Codes{TPM2_CC_StartAuthSession});
-        EXPECT_THAT(ofSessions.line(), HasSubstr("no slot left for a session, and only 0"));
+        EXPECT_THAT(ofSessions.line(), HasSubstr("no slot left for a session, and 0"));
     }
     EXPECT_EQ(inTpm(kObjects).size(), 3u);
     EXPECT_EQ(inTpm(kSessions).size(), 3u);
@@ -112,14 +112,14 @@ TEST_P(Leftovers, AreFlushedEachWithOneCommand) {
     client.ok(anObject());
     EXPECT_THAT(sim.commandCodes(mark), ElementsAre(TPM2_CC_CreatePrimary, kLook, kFlush, kFlush,
                                                     kFlush, TPM2_CC_CreatePrimary));
-    EXPECT_THAT(log.line(), HasSubstr("Flushed 3 objects that no space of this process owns"));
+    EXPECT_THAT(log.line(), HasSubstr("Flushed 3 objects that no space over this child owns"));
     EXPECT_EQ(inTpm(kSessions).size(), 3u);  // nobody needs their slots
     const OurLog next;
     mark = sim.commandCount();
     const TPM2_HANDLE session = handle(client.ok(startAuthSession()));
     EXPECT_THAT(sim.commandCodes(mark), ElementsAre(TPM2_CC_StartAuthSession, kLook, kFlush, kFlush,
                                                     kFlush, TPM2_CC_StartAuthSession));
-    EXPECT_THAT(next.line(), HasSubstr("Flushed 3 sessions that no space of this process owns"));
+    EXPECT_THAT(next.line(), HasSubstr("Flushed 3 sessions that no space over this child owns"));
     EXPECT_EQ(inTpm(kObjects).size(), 1u);
     EXPECT_EQ(inTpm(kSessions), Handles{session});
     client.close();
