@@ -12,11 +12,12 @@ set -euo pipefail
 export LC_ALL=C
 
 # A pointer may be taken for one to octets, to characters, or to our own context, never to numbers or
-# structures of the TPM.
+# structures of the TPM; nor may the octets of one of our variables be taken as they lie in memory.
 ways=(
     'reinterpret_cast<(const )?(std::)?(u?int(16|32|64)_t|UINT|INT|BYTE|TPM|TSS2_TPM|unsigned|size_t|long|short|int\b)'
     '\((const )?(std::)?(u?int(16|32|64)_t|UINT(16|32|64)|TPM[2IALSTU]_?[A-Z0-9_]*|unsigned( int| long| short)?|long|short|int) ?\*+ ?\)'
-    '\b(memcpy|memmove|bit_cast|byteswap)\b'
+    '\b(__builtin_)?(w?mem(p?cpy|move)|bcopy|bit_cast|byteswap|start_lifetime_as)\b'
+    '\bas_(writable_)?bytes\b|reinterpret_cast<(const )?(std::)?[a-z0-9_ ]+\*>\(&|\bpacked\b'
     '\b[nh]to[nh](s|l|ll)\b|\bhto[bl]e(16|32|64)\b|\b[bl]e(16|32|64)toh\b|\b(__builtin_)?bswap_?(16|32|64)\b'
     '^ *union\b'
     '\b(std::endian|__BYTE_ORDER)|<(endian|byteswap|bit|arpa/inet)(\.h)?>'
@@ -61,6 +62,10 @@ control 'x = *(const uint32_t*)at;' yes
 control 'x = ((TPM2_HANDLE *)at)[1];' yes
 control 'memcpy(&handle, at, sizeof(handle));' yes
 control 'std::memmove(at, &handle, 4);' yes
+control '__builtin_memcpy(&handle, at, 4);' yes
+control 'append(reinterpret_cast<const uint8_t*>(&handle), 4);' yes
+control 'append(std::as_bytes(std::span(&handle, 1)));' yes
+control 'struct [[gnu::packed]] Header {' yes
 control 'x = std::bit_cast<uint32_t>(octets);' yes
 control 'x = ntohl(y);' yes
 control 'x = htobe32(y);' yes
