@@ -614,17 +614,24 @@ tpm::Exchange Space::nextFlush() {
         ownership_.forget(holding_);  // the sessions that the client saved
         return tpm::Exchange::none();
     }
+    return sendFlush();
+}
+
+tpm::Exchange Space::sendFlush() {
     ++flushes_;
     return exchange(Phase::Closing,
                     wire::putHandleCommand(command_.data(), TPM2_CC_FlushContext, leaving_),
                     ownership_.scratch());
 }
 
+/// Whatever the warning is about, it is the last chance to leave nothing.
 tpm::Exchange Space::flushAnswered() {
     const TPM2_RC code = wire::Response({ownership_.scratch(), wire::kMaxResponseSize}).code();
-    if (wire::isBusy(code) && ++attempts_ < tpm::kMostAttempts) return nextFlush();
+    if (wire::isWarning(code) && ++attempts_ < tpm::kMostAttempts) return sendFlush();
     attempts_ = 0;
-    if (code != TPM2_RC_SUCCESS && code != wire::forParameter(TPM2_RC_HANDLE, 0))
+    const bool gone = code == TPM2_RC_SUCCESS || code == TPM2_RC_INITIALIZE ||
+                      code == wire::forParameter(TPM2_RC_HANDLE, 0);
+    if (!gone)
         LOG_WARNING("The TPM does not flush 0x%x (0x%x): it may be left there", leaving_, code);
     if (wire::isSession(leaving_))
         ownership_.removeSession(leaving_);

@@ -177,6 +177,7 @@ class Space final : public tpm::User {
     bool staysSaved(const Session& session) const;
     TPM2_HANDLE strandedForGood();
     tpm::Exchange nextFlush();
+    tpm::Exchange sendFlush();
     tpm::Exchange answer(TPM2_RC code);
 
     tpm::Tpm& tpm_;

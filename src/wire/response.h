@@ -72,6 +72,9 @@ constexpr bool isSessionError(TPM2_RC code) {
 constexpr size_t handleErrorPosition(TPM2_RC code) { return (code >> 8 & 0x7) - 1; }
 constexpr TPM2_RC formatOneBase(TPM2_RC code) { return code & (TPM2_RC_FMT1 | 0x3F); }
 
+/// True for what is about the state of the TPM rather than about the command (Part 2, 6.6.3).
+constexpr bool isWarning(TPM2_RC code) { return (code & ~TPM2_RC{0x7F}) == TPM2_RC_WARN; }
+
 /// True for the warnings after which the same command may simply be sent again.
 constexpr bool isBusy(TPM2_RC code) {
     return code == TPM2_RC_RETRY || code == TPM2_RC_YIELDED || code == TPM2_RC_TESTING;

@@ -121,6 +121,18 @@ TEST_F(Close, TakesABusyTpmsTime) {
     EXPECT_TRUE(child.done());
 }
 
+/// Whatever a warning is about, it is about now.
+TEST_F(Close, TakesNoWarningForFinal) {
+    object(*a, kObject0);
+    session(*a, kHmac0);
+    for (const TPM2_RC warning : {0x902u, 0x909u, 0x920u, 0x921u}) expectFlush(kObject0, warning);
+    expectFlush(kObject0);
+    expectFlush(kHmac0, 0x923u);
+    expectFlush(kHmac0);
+    a->space.close();
+    EXPECT_TRUE(child.done());
+}
+
 TEST_F(Close, EndsThoughTheTpmStaysBusy) {
     object(*a, kObject0);
     session(*a, kHmac0);
