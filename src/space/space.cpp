@@ -123,8 +123,10 @@ void Space::noteNotStarted() {
 void Space::failed(TSS2_RC rc) {
     if (closing_) {
         // The connection may have been broken for long: that shows at the first use, and the next
-        // one makes a new connection. One that could not be made is not waited for again.
-        closeAgain_ = !closeAgain_ && channel_->traffic().commands > sentBefore_;
+        // one makes a new connection. One that could not be made is not waited for again. The first
+        // use may have been to set the locality.
+        const bool used = channel_->traffic().commands > sentBefore_ || locality_ != 0;
+        closeAgain_ = !closeAgain_ && used;
         if (closeAgain_) return;
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);

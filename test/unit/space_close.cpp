@@ -166,6 +166,20 @@ TEST_F(Close, TriesAgainOverANewConnection) {
     EXPECT_EQ(child.opens, 2u);
 }
 
+/// It may show before anything was sent.
+TEST_F(Close, TriesAgainWhenTheLocalityCannotBeSet) {
+    object(*a, kObject0);
+    EXPECT_EQ(a->space.setLocality(3), TSS2_RC_SUCCESS);
+    pass(*b, getRandom());
+    child.localityCode = TSS2_TCTI_RC_IO_ERROR;
+    child.whileOpening = [this] { child.localityCode = TSS2_RC_SUCCESS; };
+    expectFlush(kObject0);
+    a->space.close();
+    EXPECT_TRUE(child.done());
+    EXPECT_EQ(child.opens, 2u);
+    child.whileOpening = nullptr;
+}
+
 TEST_F(Close, GivesUpWhenTheChildFailsAgain) {
     object(*a, kObject0);
     object(*a, kObject1);
