@@ -1,41 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Unit test of memory: a command costs no allocation, and an allocation that fails loses nothing.
-// Always holds: operator new is this file's; so is the child TCTI, a TPM of a few slots that
-// itself allocates nothing.
+// Always holds: operator new is counted_new.cpp's; the child TCTI is this file's, a TPM of a few
+// slots that itself allocates nothing.
 #include <gtest/gtest.h>
 #include <tss2/tss2_tctildr.h>
 
+#include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <new>
 
 #include "tss2/tss2_tcti_spaces.h"
+#include "unit/counted_new.h"
 #include "unit/packets.h"
 #include "wire/bytes.h"
-
-namespace {
-
-size_t allocated = 0;      // allocations since the last reset
-size_t failFrom = 0;       // the first to fail, counted from 1; 0: none
-bool failForGood = false;  // and all after it
-
-void* allocate(size_t size) {
-    ++allocated;
-    if (failFrom != 0 && (allocated == failFrom || (failForGood && allocated > failFrom)))
-        throw std::bad_alloc();
-    void* memory = std::malloc(size == 0 ? 1 : size);
-    if (memory == nullptr) throw std::bad_alloc();
-    return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate(size); }
-void* operator new[](size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace spaces::test {
 namespace {
@@ -110,21 +86,6 @@ TSS2_RC receive(TSS2_TCTI_CONTEXT*, size_t* size, uint8_t* response, int32_t) {
     return TSS2_RC_SUCCESS;
 }
 
-/// Counts allocations while it lives, and lets one or more fail.
-class Counting {
-  public:
-    explicit Counting(size_t failing = 0, bool forGood = false) {
-        allocated = 0;
-        failFrom = failing;
-        failForGood = forGood;
-    }
-    ~Counting() { failFrom = 0; }
-    Counting(const Counting&) = delete;
-    Counting& operator=(const Counting&) = delete;
-    /// True if so many were made that the one to fail did.
-    bool failed() const { return allocated >= failFrom; }
-};
-
 class Allocation : public testing::TestWithParam<bool> {
   protected:
     Allocation() {
@@ -146,7 +107,7 @@ class Allocation : public testing::TestWithParam<bool> {
         if (function == nullptr) return;
         const Counting counting;
         function(context());
-        const size_t needed = allocated;
+        const size_t needed = Allocations::count;
         EXPECT_EQ(needed, 0u);
     }
     /// Sends and receives, with this allocation failing. The response's code.
@@ -157,7 +118,7 @@ class Allocation : public testing::TestWithParam<bool> {
         TSS2_RC rc = Tss2_Tcti_Transmit(pointer, command.length(), command.all().data());
         if (rc == TSS2_RC_SUCCESS) rc = Tss2_Tcti_Receive(pointer, &size, buffer_.data(), -1);
         failed = counting.failed();
-        needed = allocated;
+        needed = Allocations::count;
         return rc != TSS2_RC_SUCCESS ? rc : wire::get32(&buffer_[6]);
     }
     /// Sends it again and again, each time with a later allocation failing, until none fails.

@@ -1,39 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Unit test of swapping and memory: what moves nothing allocates nothing, an allocation that fails
 // loses nothing, and any number of objects is closed at once.
-// Always holds: operator new is this file's, for the whole program; what the model of the TPM
+// Always holds: operator new is counted_new.cpp's; what the model of the TPM
 // allocates is not counted and does not fail.
-#include <cstdlib>
-#include <new>
-
+#include "unit/counted_new.h"
 #include "unit/swap_test.h"
-
-namespace {
-
-bool counting = false;
-size_t allocated = 0;  // while counting, outside the model
-size_t failAt = 0;     // the one to fail, counted from 1; 0: none
-bool failFromThen = false;
-
-void* allocate(size_t size) {
-    if (counting && !spaces::test::ModelTpm::atWork()) {
-        ++allocated;
-        if (failAt != 0 && (allocated == failAt || (failFromThen && allocated > failAt)))
-            throw std::bad_alloc();
-    }
-    void* memory = std::malloc(size == 0 ? 1 : size);
-    if (memory == nullptr) throw std::bad_alloc();
-    return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate(size); }
-void* operator new[](size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace spaces::test {
 namespace {
@@ -42,17 +13,21 @@ using Kind = Thing::Kind;
 
 /// The client's command, with what the layers allocate for it counted.
 TPM2_RC sendCounted(Client& client, const Packet& command) {
-    counting = true;
-    client.space.start(command.all());
-    client.space.wait(kBlock);
-    counting = false;
+    {
+        const Counted counted;
+        client.space.start(command.all());
+        client.space.wait(kBlock);
+    }
     client.space.fetched();
     return wire::get32(&client.space.response()[6]);
 }
 
 class Memory : public SwapTest {
   protected:
-    void SetUp() override { failAt = allocated = 0; }
+    Memory() {
+        Allocations::exempt = ModelTpm::atWork;
+        Allocations::count = Allocations::failAt = 0;
+    }
 };
 
 TEST_F(Memory, IsNotNeededWhereNothingMoves) {
@@ -66,7 +41,7 @@ TEST_F(Memory, IsNotNeededWhereNothingMoves) {
           getCapability(TPM2_CAP_HANDLES, kObject0, 99), getRandom().tag(0x1234),
           sequenceComplete(sequence), flushContext(one), flushContext(policy)})
         sendCounted(a(), each);
-    EXPECT_EQ(allocated, 0u);
+    EXPECT_EQ(Allocations::count, 0u);
 }
 
 /// A clean object's moves need none either: its context is there.
@@ -76,7 +51,7 @@ TEST_F(Memory, IsNotNeededToMoveWhatIsClean) {
     for (int i = 0; i < 6; ++i) a().send(readPublic(kObject0 + i % 3));
     for (int i = 0; i < 30; ++i)
         EXPECT_EQ(sendCounted(a(), readPublic(kObject0 + i % 3)), TPM2_RC_SUCCESS);
-    EXPECT_EQ(allocated, 0u);
+    EXPECT_EQ(Allocations::count, 0u);
 }
 
 class Shortage : public testing::TestWithParam<bool> {};
@@ -97,9 +72,10 @@ TEST_P(Shortage, LosesNothing) {
         const TPM2_HANDLE kept = handleOf(a.send(startPolicy()));
         const Packet answer = a.send(contextSave(kept));
         const Bytes context(answer.all().begin() + 10, answer.all().end());
-        allocated = 0;
-        failAt = failing;
-        failFromThen = GetParam();
+        Allocations::exempt = ModelTpm::atWork;
+        Allocations::count = 0;
+        Allocations::failAt = failing;
+        Allocations::failFromThen = GetParam();
         size_t refused = 0;
         // Things that they say, and in between: made, saved, loaded.
         for (int round = 0; round < 4; ++round) {
@@ -122,8 +98,8 @@ TEST_P(Shortage, LosesNothing) {
                     << code;
             }
         }
-        const bool failed = allocated >= failing;
-        failAt = 0;
+        const bool failed = Allocations::failed();
+        Allocations::failAt = 0;
         EXPECT_TRUE(GetParam() || refused <= 1);
         failures += failed ? 1 : 0;
         for (Thing& each : things) EXPECT_EQ(each.use(), TPM2_RC_SUCCESS);
