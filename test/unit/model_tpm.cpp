@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The model of a TPM, and the two functions of the loader that lead to it; see model_tpm.h.
+// The model of a TPM; see model_tpm.h.
 #include "unit/model_tpm.h"
 
 #include <gtest/gtest.h>
@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "wire/capability.h"
 #include "wire/command.h"
 #include "wire/command_table.h"
 #include "wire/context.h"
@@ -341,7 +342,7 @@ Packet ModelTpm::actOnHierarchies(TPM2_CC code, const Bytes& parameters) {
             sessionsAtShutdown_ = sessions_;
             break;
         case TPM2_CC_GetCapability:
-            return handleList({});
+            return list(parameters);
         default:
             break;
     }
@@ -427,6 +428,28 @@ Packet ModelTpm::load(const wire::Context& context) {
         return response(TPM2_RC_CONTEXT_GAP);
     found->second.saved = 0;
     return response().handle(saved);
+}
+
+/// Of handles; no TPM has fewer of anything else.
+Packet ModelTpm::list(const Bytes& parameters) const {
+    const wire::CapabilityQuery query = wire::readCapabilityQuery(parameters);
+    std::vector<TPM2_HANDLE> handles;
+    bool more = false;
+    const auto add = [&](TPM2_HANDLE handle) {
+        if (wire::indexOf(handle) < wire::indexOf(query.property)) return;
+        more = handles.size() >= query.count;
+        if (!more) handles.push_back(handle);
+    };
+    if (query.capability != TPM2_CAP_HANDLES) return handleList({});
+    const TPM2_HANDLE kind = wire::typeOf(query.property);
+    if (kind == TPM2_TRANSIENT_FIRST)
+        for (const auto& [slot, object] : objects_) add(TPM2_TRANSIENT_FIRST + slot);
+    for (const auto& [index, session] : sessions_) {
+        if (kind == TPM2_LOADED_SESSION_FIRST && session.saved == 0) add(session.handle);
+        if (kind == TPM2_ACTIVE_SESSION_FIRST && session.saved != 0)
+            add(TPM2_HMAC_SESSION_FIRST + index);
+    }
+    return handleList(handles, more);
 }
 
 Packet ModelTpm::flush(TPM2_HANDLE handle) {
@@ -515,12 +538,3 @@ bool ModelTpm::gapReached() const {
 }
 
 }  // namespace spaces::test
-
-// What the linker puts in place of the loader.
-extern "C" TSS2_RC __wrap_Tss2_TctiLdr_Initialize(const char* name, TSS2_TCTI_CONTEXT** context) {
-    return spaces::test::ModelTpm::load(name, context);
-}
-
-extern "C" void __wrap_Tss2_TctiLdr_Finalize(TSS2_TCTI_CONTEXT** context) {
-    spaces::test::ModelTpm::unload(context);
-}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A small model of a TPM as a child TCTI, in place of one that tctildr would load: slots, saved
 // contexts with their sequence numbers and the context gap, hierarchies, Startup and Shutdown.
-// Programs that use it are linked with $(WRAP_TCTILDR).
+// Programs that use it are linked with model_loader.cpp and $(WRAP_TCTILDR), or lead to it
+// themselves.
 //
 // What an object is, is a name that its creator chose (in place of a public area); what a sequence
 // is, the data so far; what a session is, the command codes of its policy. So a test sees from any
@@ -115,6 +116,7 @@ class ModelTpm {
     Packet startSession(const Bytes& parameters);
     Packet save(TPM2_HANDLE handle);
     Packet load(const wire::Context& context);
+    Packet list(const Bytes& parameters) const;
     Packet flush(TPM2_HANDLE handle);
     Packet start(TPM2_SU type);
 
