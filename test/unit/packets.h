@@ -19,6 +19,8 @@
 #include "support/bytes.h"
 
 namespace spaces::test {
+// Some of these are called as those of support/command.h, which a program may have as well.
+inline namespace packets {
 
 /// One entry of an authorisation area.
 struct Auth {
@@ -178,4 +180,5 @@ inline Packet propertyList(const std::vector<Property>& list, bool more = false)
     return packet;
 }
 
+}  // namespace packets
 }  // namespace spaces::test
