@@ -69,6 +69,14 @@ TEST(CommandTable, KnowsNoOtherCodes) {
         EXPECT_FALSE(findCommand(code).has_value()) << std::hex << code;
 }
 
+TEST(CommandTable, NamesACommandAsTheSpecificationDoes) {
+    EXPECT_STREQ(nameOf(TPM2_CC_NV_UndefineSpaceSpecial), "NV_UndefineSpaceSpecial");
+    EXPECT_STREQ(nameOf(TPM2_CC_CreatePrimary), "CreatePrimary");
+    EXPECT_STREQ(nameOf(TPM2_CC_Vendor_TCG_Test), "unknown command");
+    EXPECT_STREQ(nameOf(0x11E), "unknown command");
+    EXPECT_STREQ(nameOf(0), "unknown command");
+}
+
 TEST(CommandAttributes, ComeFromATpmsOwn) {
     const auto make = [](TPMA_CC handles, TPMA_CC more) {
         return attributesFrom(handles << 25 | more | TPMA_CC_V | 0x1234);

@@ -333,9 +333,12 @@ TEST_F(TraceTest, AFullDiskCostsEventsAndNothingElse) {
         Trace trace;
         if (!trace.open(path.c_str())) _exit(1);
         std::signal(SIGXFSZ, SIG_IGN);
-        const rlimit limit{1000, 1000};
-        setrlimit(RLIMIT_FSIZE, &limit);
+        rlimit before{};
+        getrlimit(RLIMIT_FSIZE, &before);
+        const rlimit full{1000, before.rlim_max};
+        setrlimit(RLIMIT_FSIZE, &full);
         for (int i = 0; i < 20; ++i) addSpan(trace, 0, 0, 0);
+        setrlimit(RLIMIT_FSIZE, &before);
         std::exit(0);  // unlike _exit it lets coverage count
     }
     int status = -1;
@@ -343,6 +346,25 @@ TEST_F(TraceTest, AFullDiskCostsEventsAndNothingElse) {
     ASSERT_EQ(status, 0);
     EXPECT_GE(events().size(), 3u);
     EXPECT_LT(events().size(), 20u);
+}
+
+// What a process leaves that is killed between two pages.
+TEST_F(TraceTest, WhatWasLeftUndoneIsEndedByTheNext) {
+    {
+        Trace trace;
+        ASSERT_TRUE(trace.open(path.c_str()));
+        const unsigned row = trace.addSpace();
+        for (int i = 0; i < 5; ++i) addSpan(trace, row, 10 * i, 10 * i + 5);
+    }
+    std::string text = contentsOf(path);
+    ASSERT_THAT(text, testing::EndsWith("\n]\n"));
+    text.replace(text.size() - 3, 3, "," + std::string(300, ' '));
+    std::ofstream(path) << text;
+    Trace next;
+    ASSERT_TRUE(next.open(path.c_str()));
+    addSpan(next, next.addSpace(), 100, 105);
+    EXPECT_EQ(events().of("X").size(), 6u);
+    EXPECT_EQ(events().brokenRule(), "");
 }
 
 // A process that is killed in the middle.
