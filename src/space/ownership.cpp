@@ -53,6 +53,14 @@ TPM2_HANDLE Ownership::adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HA
     return at->handle;
 }
 
+void Ownership::missSession(TPM2_HANDLE handle) {
+    const auto at = lowerSession(handle);
+    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle) && at->unsure)
+        markSaved(handle);
+    else
+        removeSession(handle);
+}
+
 bool Ownership::expel(TPM2_HANDLE physical) {
     if (!isOurs(physical)) return false;
     if (wire::isSession(physical)) {
@@ -99,6 +107,7 @@ void Ownership::markSaved(TPM2_HANDLE handle) {
 }
 
 void Ownership::markUnsure(TPM2_HANDLE handle, bool unsure) {
+    if (!wire::isSession(handle)) return;
     const auto at = lowerSession(handle);
     if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle))
         at->unsure = unsure;
@@ -183,7 +192,7 @@ TPM2_HANDLE Ownership::nextSuspect() {
 
 void Ownership::resolveSuspect(TPM2_HANDLE physical, bool alive) {
     if (wire::isSession(physical)) {
-        if (!alive) return removeSession(physical);
+        if (!alive) return missSession(physical);
         const auto at = lowerSession(physical);
         if (at != sessions_.end() && at->handle == physical) at->suspect = false;
         return;

@@ -57,7 +57,12 @@ class Ownership {
     void adoptSession(const Holding& owner, TPM2_HANDLE handle);
     void removeSession(TPM2_HANDLE handle);
     void markSaved(TPM2_HANDLE handle);
+    /// The answer to its client's ContextSave or ContextLoad was lost, or is there after all. For
+    /// an object that changes nothing.
     void markUnsure(TPM2_HANDLE handle, bool unsure);
+    /// It is not loaded, and no command known to have succeeded took it away: it is gone, or, of
+    /// one that is unsure, saved, and nobody has the context.
+    void missSession(TPM2_HANDLE handle);
 
     /// The owner's session with this index; null if it has none.
     const Session* findSession(const Holding& owner, TPM2_HANDLE handle) const;

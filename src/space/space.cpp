@@ -135,6 +135,8 @@ void Space::failed(TSS2_RC rc) {
             ownership_.markUnsure(plan_.named[0], true);
         if (const Session* session = returningSession())
             ownership_.markUnsure(session->handle, true);
+        if (phase_ == Phase::Command && command().code() == TPM2_CC_Shutdown)
+            ownership_.shutdownState |= command().startupType() == TPM2_SU_STATE;
         answer(codeOfFailure(rc));
     } else {
         finish();
@@ -446,8 +448,8 @@ void Space::missing(TPM2_HANDLE own, bool maybeSaved) {
     const Session* session = ownership_.findSession(holding_, own);
     if (session == nullptr)
         ownership_.removeObject(holding_, own);
-    else if (maybeSaved && session->unsure)
-        ownership_.markSaved(own);  // and nobody has the context
+    else if (maybeSaved)
+        ownership_.missSession(own);
     else
         ownership_.removeSession(own);
     if (!tpm_.noticesLoss()) ownership_.suspectEverything();

@@ -83,6 +83,7 @@ class Swap final : public tpm::Tpm {
     Slots sessionSlots_;
     tpm::Leftovers leftovers_;
     std::optional<TPM2_SU> shutDown_;  // since then, no Startup, and nothing that voids it
+    bool maybeShutDown_ = false;       // with STATE: the answer was lost
     bool stopped_ = false;             // it was seen to be in need of Startup
     uint64_t newestSequence_ = 0;      // of any session context seen, or guessed: see foreseeGap()
     unsigned epoch_ = 0;

@@ -76,6 +76,8 @@ void Swap::Turn::failed(TSS2_RC rc) {
         session->uncertain = true;
     if (Object* object = step_ == Step::FlushObject ? contents_.findObject(moving_) : nullptr)
         object->uncertain = true;
+    if (step_ == Step::Client && command().code() == TPM2_CC_Shutdown)
+        swap_.maybeShutDown_ = command().startupType() == TPM2_SU_STATE;
     // One whose context its client loads: if it is loaded now, it is saved again.
     if (Session* session = step_ == Step::Client ? incomingSession() : nullptr)
         session->uncertain = session->place == Session::Place::Client;
@@ -380,9 +382,9 @@ Swap::Turn::MaybeExchange Swap::Turn::staleMissing() {
 
 /// Contexts outlive it after an orderly Shutdown(STATE) only.
 void Swap::Turn::noteStartup() {
-    const bool orderly = swap_.shutDown_ == TPM2_SU_STATE;
+    const bool orderly = swap_.shutDown_ == TPM2_SU_STATE || swap_.maybeShutDown_;
     swap_.tpmStopped();
-    swap_.stopped_ = false;
+    swap_.stopped_ = swap_.maybeShutDown_ = false;
     swap_.shutDown_.reset();
     if (!orderly) contents_.removeAllSessions();
 }
@@ -754,7 +756,9 @@ void Swap::Turn::keepSession(Session::Place place, size_t size) {
 }
 
 tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
-    if (wire::isBusy(code) && ++busy_ < tpm::kMostAttempts)
+    // What is not flushed now may have no later chance.
+    const bool again = wire::isBusy(code) || (step_ == Step::FlushSession && wire::isWarning(code));
+    if (again && ++busy_ < tpm::kMostAttempts)
         return sendMove(wire::Command(swap_.command_).headerSize());
     if (code == TPM2_RC_INITIALIZE) {
         swap_.tpmStopped();
