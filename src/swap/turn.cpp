@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <new>
-#include <span>
 #include <utility>
 
 #include "log/log.h"
@@ -16,29 +15,7 @@ namespace {
 
 constexpr unsigned kMostMoves = 400;  // for one command: every session renewed, twice over
 
-bool isFormatOne(TPM2_RC code) { return (code & TPM2_RC_FMT1) != 0; }
-
 }  // namespace
-
-/// Who could leave. A TPM with more slots than fit here has no need of a perfect choice.
-class Swap::Turn::Candidates {
-  public:
-    /// `cost` in TPM commands: to leave and to come back, see Policy::Candidate.
-    void add(TPM2_HANDLE handle, const Policy::Use& use, unsigned cost) {
-        if (count_ == handles_.size()) return;
-        handles_[count_] = handle;
-        candidates_[count_++] = {&use, cost};
-    }
-    bool empty() const { return count_ == 0; }
-    TPM2_HANDLE chosenBy(Policy& policy) const {
-        return handles_[policy.victim(std::span(candidates_).first(count_))];
-    }
-
-  private:
-    std::array<TPM2_HANDLE, 64> handles_{};
-    std::array<Policy::Candidate, 64> candidates_{};
-    size_t count_ = 0;
-};
 
 Swap::Turn::Turn(Swap& swap, tpm::User& above)
     : swap_(swap), contents_(swap.contents_), above_(above), below_(swap.below_.open(*this)) {}
@@ -213,42 +190,6 @@ void Swap::Turn::readContextLoad() {
     incoming_ = SavedContext(context.bytes());
 }
 
-/// The session that the context to be loaded is of; null if it is an object's, or not known.
-Session* Swap::Turn::incomingSession() {
-    if (incoming_.empty()) return nullptr;
-    return contents_.findSession(wire::Context(incoming_.bytes()).savedHandle());
-}
-
-/// The session whose context is to be loaded, if that was renewed since the client got it; which
-/// may be during this very command. It is compared whole: a context that was tampered with is the
-/// TPM's to refuse.
-const Session* Swap::Turn::renewedSession() {
-    const Session* session = incomingSession();
-    const bool renewed = session != nullptr && session->place == Session::Place::Client &&
-                         !session->context.empty() && !session->clientContext.empty() &&
-                         session->clientContext == incoming_.bytes() && !command().hasSessions();
-    return renewed ? session : nullptr;
-}
-
-/// The same, if its renewal is half done: it is loaded, and the client's context void.
-Session* Swap::Turn::dueSession() {
-    Session* session = incomingSession();
-    const bool due = session != nullptr && session->place == Session::Place::Due &&
-                     session->clientContext == incoming_.bytes() && !command().hasSessions() &&
-                     command().size() == wire::kHeaderSize + incoming_.bytes().size();
-    return due ? session : nullptr;
-}
-
-/// The session is where its client wants it, and is as if it had been loaded from its context.
-tpm::Exchange Swap::Turn::answerContextLoad(TPM2_HANDLE handle) {
-    Session& session = *contents_.findSession(handle);
-    session.place = Session::Place::Loaded;
-    session.clientContext = SavedContext();
-    swap_.sessionPolicy_.used(session.use);
-    return pass(wire::putHandleResponse(
-        wire::ResponseBuffer(command_.response, wire::kMaxResponseSize), handle));
-}
-
 tpm::Exchange Swap::Turn::takeFlush() {
     if (command().hasSessions() || command().handlesPresent(1) == 0) return sendClient();
     const TPM2_HANDLE handle = command().handle(0);
@@ -317,102 +258,7 @@ bool Swap::Turn::isNamed(TPM2_HANDLE handle) {
                                    : std::any_of(objects_.begin(), objects_.end(), is);
 }
 
-Swap::Turn::MaybeExchange Swap::Turn::makeObjectRoom() {
-    Candidates candidates;
-    for (const TPM2_HANDLE handle : contents_.residents()) {
-        Object& object = *contents_.findObject(handle);
-        if (isNamed(handle) || (swap_.shutDown_ && !object.clean())) continue;
-        candidates.add(handle, object.use, object.sequence ? 3 : 2);
-    }
-    if (candidates.empty()) return std::nullopt;
-    const TPM2_HANDLE victim = candidates.chosenBy(swap_.objectPolicy_);
-    const Object& object = *contents_.findObject(victim);
-    const bool clean = object.clean();
-    return send(clean ? Step::FlushObject : Step::SaveObject,
-                clean ? TPM2_CC_FlushContext : TPM2_CC_ContextSave, victim, object.physical);
-}
-
-Swap::Turn::MaybeExchange Swap::Turn::makeSessionRoom() {
-    if (swap_.shutDown_) return std::nullopt;
-    Candidates candidates;
-    for (Session& session : contents_.sessions())
-        if (session.place == Session::Place::Loaded && !isNamed(session.handle))
-            candidates.add(session.handle, session.use, 2);
-    if (candidates.empty()) return std::nullopt;
-    if (!swap_.setAside()) return refuse(tpm::kNoMemory);
-    const TPM2_HANDLE victim = candidates.chosenBy(swap_.sessionPolicy_);
-    return send(Step::SaveSession, TPM2_CC_ContextSave, victim, victim);
-}
-
-/// The context gap (Part 1, 30.5): the TPM can tell session contexts apart over so many saves only.
-/// The oldest saved session is loaded and saved again, then the next oldest: no other order works,
-/// because at the gap the TPM loads the oldest alone. All of the older half are done in one go.
-bool Swap::Turn::startRenewing() {
-    const Session* oldest = contents_.oldestSaved();
-    // A renewal that cannot be finished means that the oldest of all is not ours to renew.
-    if (oldest == nullptr || swap_.shutDown_ || dueTried_) return false;
-    // After a restart the newest that we have seen may be this one.
-    const uint64_t newest = std::max(swap_.newestSequence_, oldest->sequence);
-    renewBelow_ = oldest->sequence + (newest - oldest->sequence) / 2 + 1;
-    foreseen_ = false;
-    return true;
-}
-
-/// A resource manager below saves what is loaded, for every command and without our seeing it, and
-/// when the context gap refuses that, it drops everything. So the gap must never be reached: what
-/// is saved is renewed in time even for a TPM that counts to 255 only.
-void Swap::Turn::foreseeGap() {
-    if (!swap_.isResourceManager() || swap_.shutDown_) return;
-    constexpr uint64_t kFarEnough = 200;
-    swap_.newestSequence_ += contents_.loadedSessions();
-    const Session* oldest = contents_.oldestSaved();
-    foreseen_ = oldest != nullptr && swap_.newestSequence_ > oldest->sequence + kFarEnough;
-    if (foreseen_) renewBelow_ = oldest->sequence + 1;
-}
-
-/// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
-/// client each of them was loaded and is lost.
-Swap::Turn::MaybeExchange Swap::Turn::staleMissing() {
-    const bool useless = staleTried_ || (command().code() == TPM2_CC_Startup && !answered_);
-    for (const Session& session : contents_.sessions())
-        if (session.stale && !useless)
-            return send(Step::FlushSession, TPM2_CC_FlushContext, session.handle, session.handle);
-    return std::nullopt;
-}
-
-/// Contexts outlive it after an orderly Shutdown(STATE) only.
-void Swap::Turn::noteStartup() {
-    const bool orderly = swap_.shutDown_ == TPM2_SU_STATE || swap_.maybeShutDown_;
-    swap_.tpmStopped();
-    swap_.stopped_ = swap_.maybeShutDown_ = false;
-    swap_.shutDown_.reset();
-    if (!orderly) contents_.removeAllSessions();
-}
-
-/// Something that was loaded is missing. When there is nothing left, that was a Startup which we
-/// did not see, and what Shutdown had prepared is over.
-void Swap::Turn::noteLoss() {
-    if (contents_.allAreOut()) swap_.shutDown_.reset();
-}
-
-Swap::Turn::MaybeExchange Swap::Turn::renewalMissing() {
-    // A command that has nothing to do with sessions can do without.
-    const bool settling =
-        !swap_.shutDown_ && !dueTried_ && (sessions_.count > 0 || sessionRoom_ > 0);
-    const Session* unsettled = settling ? contents_.unsettledSession() : nullptr;
-    if (renewBelow_ == 0 && unsettled == nullptr) return std::nullopt;
-    if (!swap_.setAside()) return refuse(tpm::kNoMemory);
-    if (unsettled != nullptr)
-        return send(Step::RenewSave, TPM2_CC_ContextSave, unsettled->handle, unsettled->handle);
-    const Session* oldest = contents_.oldestSaved();
-    if (oldest == nullptr || oldest->sequence >= renewBelow_) return std::nullopt;
-    // The manager is not asked for more than it can hold.
-    if (foreseen_ && !swap_.sessionSlots_.roomFor(contents_.loadedSessions(), 1))
-        return makeSessionRoom();
-    return sendLoad(Step::RenewLoad, oldest->handle, oldest->context);
-}
-
-// ---- Exchanges below ----------------------------------------------------------------------------
+// ---- The command on its way ---------------------------------------------------------------------
 
 tpm::Exchange Swap::Turn::sendClient() {
     step_ = Step::Client;
@@ -432,32 +278,6 @@ tpm::Exchange Swap::Turn::sendClient() {
         }
     }
     return exchange;
-}
-
-tpm::Exchange Swap::Turn::send(Step step, TPM2_CC code, TPM2_HANDLE subject,
-                               TPM2_HANDLE parameter) {
-    step_ = step;
-    moving_ = subject;
-    return sendMove(wire::putHandleCommand(swap_.command_.data(), code, parameter).size());
-}
-
-tpm::Exchange Swap::Turn::sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context) {
-    step_ = step;
-    moving_ = subject;
-    const wire::Bytes bytes = context.bytes();
-    const size_t size = wire::kHeaderSize + bytes.size();
-    wire::putHeader(swap_.command_.data(), TPM2_ST_NO_SESSIONS, size, TPM2_CC_ContextLoad);
-    std::copy(bytes.begin(), bytes.end(), &swap_.command_[wire::kHeaderSize]);
-    return sendMove(size);
-}
-
-tpm::Exchange Swap::Turn::sendMove(size_t size) {
-    ++moves_;
-    tpm::Exchange move;
-    move.command = {swap_.command_.data(), size};
-    move.response = swap_.response_.data();
-    move.purpose = tpm::Purpose::Move;
-    return move;
 }
 
 // ---- Answers to the command ---------------------------------------------------------------------
@@ -598,14 +418,6 @@ void Swap::Turn::noteSaved(wire::Response response) {
     swap_.noteSequence(context.sequence());
 }
 
-/// Only Shutdown writes down which sessions there are: one that was saved at that time, and flushed
-/// since, is there again after Startup, and is flushed then.
-void Swap::Turn::noteFlushedSession() {
-    const Session* session = contents_.findSession(flushed_);
-    const bool comesBack = swap_.shutDown_ && session != nullptr && !session->inTpm();
-    if (!comesBack || session->place == Session::Place::Client) contents_.removeSession(flushed_);
-}
-
 void Swap::Turn::noteByCode(wire::Response response) {
     switch (command().code()) {
         case TPM2_CC_ContextSave:
@@ -629,228 +441,6 @@ void Swap::Turn::noteByCode(wire::Response response) {
                 contents_.removeHierarchy(hierarchy);
             break;
     }
-}
-
-/// Nothing of ours can leave, and still a slot is wanted.
-Swap::Turn::MaybeExchange Swap::Turn::lookForLeftovers(TPM2_RC code) {
-    if (swap_.isResourceManager()) return std::nullopt;
-    const size_t ours =
-        code == TPM2_RC_OBJECT_MEMORY ? contents_.residents().size() : contents_.loadedSessions();
-    if (!swap_.leftovers_.areWorthALook(code, ours)) return std::nullopt;
-    warning_ = code;
-    step_ = Step::Leftovers;
-    return swap_.leftovers_.begin(swap_.response_.data());
-}
-
-tpm::Exchange Swap::Turn::leftoversAnswered(size_t size) {
-    const auto isOurs = [this](TPM2_HANDLE physical) { return contents_.isOurs(physical); };
-    const tpm::Exchange next = swap_.leftovers_.answered(size, isOurs);
-    if (!next.nothing()) return next;
-    if (!swap_.leftovers_.madeRoom()) return refuse(warning_);
-    (warning_ == TPM2_RC_OBJECT_MEMORY ? swap_.objectSlots_ : swap_.sessionSlots_).reset();
-    return this->next();
-}
-
-// ---- Answers to moves ---------------------------------------------------------------------------
-
-tpm::Exchange Swap::Turn::moved(size_t size) {
-    busy_ = 0;
-    switch (step_) {
-        case Step::SaveObject:
-            ++traffic_.saves;
-            if (!keepObject(size)) return refuse(tpm::kNoMemory);
-            return send(Step::FlushObject, TPM2_CC_FlushContext, moving_,
-                        contents_.findObject(moving_)->physical);
-        case Step::FlushObject:
-            ++traffic_.flushes;
-            contents_.becomeAbsent(moving_);
-            swap_.objectSlots_.evicted();
-            return next();
-        case Step::LoadObject:
-            ++traffic_.loads;
-            if (!wire::Response({swap_.response_.data(), size}).hasHandle())
-                return refuse(tpm::kNoAnswer);
-            contents_.becomeResident(moving_,
-                                     wire::Response({swap_.response_.data(), size}).handle());
-            swap_.objectSlots_.worked(contents_.residents().size());
-            return next();
-        case Step::SaveSession:
-            ++traffic_.saves;
-            keepSession(Session::Place::Out, size);
-            swap_.sessionSlots_.evicted();
-            return next();
-        case Step::LoadSession: {
-            ++traffic_.loads;
-            Session& session = *contents_.findSession(moving_);
-            session.place = Session::Place::Loaded;
-            session.uncertain = session.doubtful = false;
-            session.context = SavedContext();
-            swap_.sessionSlots_.worked(contents_.loadedSessions());
-            return next();
-        }
-        case Step::RenewLoad:
-            ++traffic_.loads;
-            noteRenewLoad();
-            return send(Step::RenewSave, TPM2_CC_ContextSave, moving_, moving_);
-        case Step::RenewSave:
-            ++traffic_.saves;
-            keepRenewed(size);
-            return next();
-        case Step::FlushSession:
-            ++traffic_.flushes;
-            contents_.removeSession(moving_);
-            return next();
-        case Step::Client:
-        case Step::Leftovers:
-            break;
-    }
-    return tpm::Exchange::none();
-}
-
-/// Half way through a renewal, where the other half may fail: it is as if it had been loaded to be
-/// used, but what its client holds is not forgotten.
-void Swap::Turn::noteRenewLoad() {
-    Session& session = *contents_.findSession(moving_);
-    const bool ours = session.place == Session::Place::Out;
-    session.place = ours ? Session::Place::Loaded : Session::Place::Due;
-    if (!ours && session.clientContext.empty()) session.clientContext = std::move(session.context);
-    session.uncertain = session.doubtful = false;
-    session.context = SavedContext();
-}
-
-/// Saved again: a session that its client saved is the client's as before.
-void Swap::Turn::keepRenewed(size_t size) {
-    Session& session = *contents_.findSession(moving_);
-    const bool clients =
-        session.place == Session::Place::Due || session.place == Session::Place::Client;
-    if (clients && session.clientContext.empty())
-        session.clientContext = std::move(session.context);
-    keepSession(clients ? Session::Place::Client : Session::Place::Out, size);
-}
-
-bool Swap::Turn::keepObject(size_t size) {
-    const wire::Context context(wire::Response({swap_.response_.data(), size}).parameters());
-    if (context.empty()) return false;
-    Object& object = *contents_.findObject(moving_);
-    try {
-        object.context = SavedContext(context.bytes());
-    } catch (const std::bad_alloc&) {
-        return false;
-    }
-    object.changed = false;
-    object.hierarchy = wire::baseHierarchy(context.hierarchy());
-    return true;
-}
-
-/// Keeps what ContextSave answered for a session. To the TPM it is out now, so this cannot fail:
-/// where memory for a copy is short, the room set aside is used.
-void Swap::Turn::keepSession(Session::Place place, size_t size) {
-    const wire::Context context(wire::Response({swap_.response_.data(), size}).parameters());
-    Session& session = *contents_.findSession(moving_);
-    if (context.empty()) return contents_.removeSession(moving_);
-    session.context = swap_.keepForSure(context.bytes());
-    session.place = place;
-    session.uncertain = session.doubtful = false;
-    session.sequence = context.sequence();
-    swap_.noteSequence(session.sequence);
-}
-
-tpm::Exchange Swap::Turn::moveRefused(TPM2_RC code) {
-    // What is not flushed now may have no later chance.
-    const bool again = wire::isBusy(code) || (step_ == Step::FlushSession && wire::isWarning(code));
-    if (again && ++busy_ < tpm::kMostAttempts)
-        return sendMove(wire::Command(swap_.command_).headerSize());
-    if (code == TPM2_RC_INITIALIZE) {
-        swap_.tpmStopped();
-        staleTried_ = true;
-        return answered_ || step_ == Step::FlushSession ? next() : refuse(code);
-    }
-    switch (step_) {
-        case Step::SaveObject:
-        case Step::FlushObject:
-        case Step::LoadObject:
-            return objectMoveRefused(code);
-        case Step::FlushSession:
-            // What the TPM does not do now is left for the next command.
-            if (isFormatOne(code))
-                contents_.removeSession(moving_);
-            else
-                staleTried_ = true;
-            return next();
-        default:
-            return sessionMoveRefused(code);
-    }
-}
-
-tpm::Exchange Swap::Turn::objectMoveRefused(TPM2_RC code) {
-    if (step_ == Step::LoadObject) {
-        if (code == TPM2_RC_OBJECT_MEMORY) {
-            swap_.objectSlots_.failed(contents_.residents().size(), 1);
-            if (const auto step = makeObjectRoom()) return *step;
-            if (const auto look = lookForLeftovers(code)) return *look;
-        }
-        if (!isFormatOne(code)) return refuseInternal(code);
-        // The context is void: its hierarchy's secret changed, or the TPM was reset.
-        contents_.removeObject(moving_);
-        return next();
-    }
-    const bool gone = code == TPM2_RC_REFERENCE_H0 || code == wire::forParameter(TPM2_RC_HANDLE, 0);
-    if (!gone) return refuseInternal(code);
-    contents_.becomeAbsent(moving_);
-    return next();
-}
-
-tpm::Exchange Swap::Turn::sessionMoveRefused(TPM2_RC code) {
-    if (code == TPM2_RC_CONTEXT_GAP) warning_ = code;
-    const bool renewing = step_ == Step::RenewLoad || step_ == Step::RenewSave;
-    if (code == TPM2_RC_CONTEXT_GAP && !renewing && startRenewing()) return next();
-    const bool loading = step_ == Step::LoadSession || step_ == Step::RenewLoad;
-    if (code == TPM2_RC_SESSION_MEMORY && loading) {
-        swap_.sessionSlots_.failed(contents_.loadedSessions(), 1);
-        if (const auto step = makeSessionRoom()) return *step;
-        if (const auto look = lookForLeftovers(code)) return *look;
-    }
-    const bool gone = isFormatOne(code) || code == TPM2_RC_REFERENCE_H0;
-    if (!gone && renewing && (foreseen_ || renewBelow_ == 0)) {
-        // A renewal that this command has no need of is no reason to refuse it.
-        dueTried_ |= step_ == Step::RenewSave || contents_.findSession(moving_)->uncertain;
-        renewBelow_ = 0;
-        return next();
-    }
-    if (!gone) return refuseInternal(code);
-    const TPM2_HANDLE lost = moving_;
-    Session& session = *contents_.findSession(lost);
-    // The load whose answer was lost was not made, or was undone by a save whose answer was lost.
-    if (step_ == Step::RenewSave && session.uncertain && !session.inTpm()) {
-        session.uncertain = false;
-        session.doubtful = true;
-        return next();
-    }
-    loseSession(session);
-    return isNamed(lost) ? refuseLostSession(lost) : next();
-}
-
-/// It is not there any more. If it was saved when the answer was lost, the TPM still keeps its
-/// place, and would do so until the context gap.
-void Swap::Turn::loseSession(Session& session) {
-    if (session.uncertain || session.doubtful)
-        session.stale = true;
-    else
-        contents_.removeSession(session.handle);
-}
-
-tpm::Exchange Swap::Turn::refuseLostSession(TPM2_HANDLE handle) {
-    for (const Named& named : sessions_)
-        if (wire::indexOf(named.handle) == wire::indexOf(handle))
-            return refuse((named.authorizes ? TPM2_RC_REFERENCE_S0 : TPM2_RC_REFERENCE_H0) +
-                          static_cast<TPM2_RC>(named.position));
-    return refuse(TPM2_RC_REFERENCE_H0);
-}
-
-/// A move failed for a reason of the TPM's that its client can be told as it is; errors that are
-/// about our command, not the client's, carry the resource manager's layer.
-tpm::Exchange Swap::Turn::refuseInternal(TPM2_RC code) {
-    return refuse(isFormatOne(code) ? TSS2_RESMGR_RC_LAYER | code : code);
 }
 
 }  // namespace spaces::swap

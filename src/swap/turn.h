@@ -2,6 +2,8 @@
 // One user's turn at a swapping TPM: above it is the channel, below it is the user; see swap.h.
 // Always holds: between turns nothing of it matters; within one, `command_` is the exchange of the
 // user above, and `step_` says what the exchange below is for.
+// Its functions: turn.cpp has the way of the user's command, turn_moves.cpp who leaves and comes in
+// for it, turn_renewal.cpp what keeps sessions' contexts good.
 #pragma once
 
 #include <array>

@@ -291,7 +291,7 @@ bool Play::isExcused(TPM2_RC code) const {
         case Fault::Kind::TryAgain:
             return false;
         default:
-            return !fault_.takes() && ofTheLayer(code);
+            return !fault_.takes() && code == (TSS2_RESMGR_RC_LAYER | TPM2_RC_FAILURE);
     }
 }
 
