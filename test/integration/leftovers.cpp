@@ -91,7 +91,8 @@ TEST_P(Leftovers, AreKeptAndSpokenOf) {
         EXPECT_EQ(sim.commandCodes(mark), Codes{TPM2_CC_CreatePrimary});
         const std::string line = ofObjects.line();
         EXPECT_THAT(line, HasSubstr("WARNING:tcti:"));
-        EXPECT_THAT(line, HasSubstr("no slot left for an object, and 0 of them are this process's"));
+        EXPECT_THAT(line,
+                    HasSubstr("no slot left for an object, and 0 of them are this process's"));
         EXPECT_THAT(line, HasSubstr("leftovers=flush would flush them"));
         const OurLog ofSessions;
         mark = sim.commandCount();
