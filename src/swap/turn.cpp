@@ -211,7 +211,9 @@ tpm::Exchange Swap::Turn::takeFlush() {
 
 tpm::Exchange Swap::Turn::next() {
     if (const auto step = staleMissing()) return *step;
-    if (const TPM2_HANDLE object = contents_.unsettledObject(); object != 0 && !answered_)
+    // Before Startup the TPM does nothing else, and after it there is no such object.
+    const bool settling = !answered_ && command().code() != TPM2_CC_Startup;
+    if (const TPM2_HANDLE object = contents_.unsettledObject(); object != 0 && settling)
         return send(Step::FlushObject, TPM2_CC_FlushContext, object,
                     contents_.findObject(object)->physical);
     if (answered_) return pass(answerSize_);

@@ -10,6 +10,9 @@ namespace {
 using Fate = ModelTpm::Fate;
 using Kind = Thing::Kind;
 
+constexpr TPM2_CC kSave = TPM2_CC_ContextSave, kLoad = TPM2_CC_ContextLoad,
+                  kFlush = TPM2_CC_FlushContext;
+
 /// For one command: every session renewed, with room to spare.
 constexpr size_t kBound = 500;
 
@@ -208,8 +211,7 @@ INSTANTIATE_TEST_SUITE_P(Of, OneFailure,
 
 /// The child failed before the TPM saw the command: all is as it was.
 TEST(Failures, ToTransmitCostNothing) {
-    const Fate fate = {.transmitFails = TSS2_TCTI_RC_IO_ERROR};
-    const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
+    const size_t moves = failEverywhere(kNotSent, [](const Outcome& outcome) {
         EXPECT_EQ(outcome.refusals, std::vector<TPM2_RC>{0xB0101});
         EXPECT_EQ(outcome.lost + outcome.unmade, 0u);
         EXPECT_EQ(outcome.leftObjects, 0u);
@@ -221,8 +223,7 @@ TEST(Failures, ToTransmitCostNothing) {
 /// The TPM did what was asked and the answer was lost: with it the session that was being saved,
 /// whose place in the TPM is freed; and a slot, where it was an object that was being loaded.
 TEST(Failures, ToReceiveCostAtMostTheSessionConcerned) {
-    const Fate fate = {.receiveFails = TSS2_TCTI_RC_IO_ERROR};
-    const size_t moves = failEverywhere(fate, [](const Outcome& outcome) {
+    const size_t moves = failEverywhere(kAnswerLost, [](const Outcome& outcome) {
         EXPECT_GE(outcome.refusals.size(), 1u);
         EXPECT_LE(outcome.lost, 1u);
         EXPECT_EQ(outcome.unmade, 0u);
@@ -267,22 +268,13 @@ TEST(Failures, OfPowerLoseEverythingAndNothingMore) {
 
 // ---- What a failure says to the client
 
-class Told : public SwapTest {
-  protected:
-    void failMove(TPM2_CC code, TPM2_RC answer) {
-        tpm().fate = [this, code, answer](const Packet& packet) {
-            if (wire::get32(&packet.all()[6]) != code) return Fate{};
-            tpm().fate = nullptr;
-            return Fate{.code = answer};
-        };
-    }
-};
+class Told : public SwapTest {};
 
 TEST_F(Told, AnObjectWhoseContextIsVoidIsAbsentWhereItIsNamed) {
     build({.objects = 2});
     for (int i = 0; i < 4; ++i) object(a(), "o" + std::to_string(i));
     a().send(certify(kObject2, kObject3));
-    failMove(TPM2_CC_ContextLoad, 0x1DF);
+    failNext(TPM2_CC_ContextLoad, {.code = 0x1DF});
     EXPECT_EQ(a().send(certify(kObject3, kObject0)), response(0x911));
     EXPECT_EQ(a().send(readPublic(kObject0)), response(0x910));
     for (const int i : {1, 2, 3})
@@ -294,11 +286,11 @@ TEST_F(Told, ASessionWhoseContextIsVoidIsAbsentWhereItIsNamed) {
     build({.sessions = 2});
     std::vector<TPM2_HANDLE> s;
     for (int i = 0; i < 5; ++i) s.push_back(session(a()));
-    failMove(TPM2_CC_ContextLoad, 0x1CB);
+    failNext(TPM2_CC_ContextLoad, {.code = 0x1CB});
     EXPECT_EQ(a().send(unseal(kPersistent, {{s[4]}, {s[0]}})), response(0x919));
-    failMove(TPM2_CC_ContextLoad, 0x1DF);
+    failNext(TPM2_CC_ContextLoad, {.code = 0x1DF});
     EXPECT_EQ(a().send(policyGetDigest(s[1])), response(0x910));
-    failMove(TPM2_CC_ContextLoad, 0x1CB);
+    failNext(TPM2_CC_ContextLoad, {.code = 0x1CB});
     EXPECT_EQ(
         a().send(
             command(TPM2_CC_PolicySecret).handle(TPM2_RH_OWNER).handle(s[2]).auth({password()})),
@@ -311,7 +303,7 @@ TEST_F(Told, ASessionWhoseContextIsVoidIsAbsentWhereItIsNamed) {
 TEST_F(Told, WhatIsNotTheClientsFaultHasTheLayersMark) {
     build({.objects = 1});
     object(a(), "one"), object(a(), "two");
-    failMove(TPM2_CC_ContextSave, 0x184);
+    failNext(TPM2_CC_ContextSave, {.code = 0x184});
     EXPECT_EQ(a().send(readPublic(kObject0)), response(0xB0184));
     EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
     EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
@@ -339,6 +331,100 @@ TEST_F(Told, ACancelDuringASwapLeavesNothingHalfDone) {
         EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
         EXPECT_EQ(b().send(policyGetDigest(two)), response().tpm2b());
     }
+}
+
+// ---- Answers that are lost
+
+class Lost : public SwapTest {
+  protected:
+    const Packet lost = response(0xB0101);
+};
+
+/// Until then another object could be where it was.
+TEST_F(Lost, AnObjectThatMayBeFlushedIsFlushedBeforeAnythingElse) {
+    for (const Fate& fate : {kNotSent, kAnswerLost}) {
+        build({.objects = 1});
+        object(a(), "one"), object(a(), "two");
+        failNext(kFlush, fate);
+        EXPECT_EQ(a().send(readPublic(kObject0)), lost);
+        EXPECT_EQ(codeOf(expectSent(b(), getRandom(), {flushContext(kObject0), getRandom()})),
+                  TPM2_RC_SUCCESS);
+        expectSent(b(), getRandom(), {getRandom()});
+        EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
+        EXPECT_EQ(a().send(readPublic(kObject1)), named("two"));
+        closeAndCheck();
+    }
+}
+
+TEST_F(Lost, NoObjectAnswersForAnother) {
+    build({.objects = 2});
+    const auto use = [this](TPM2_HANDLE handle) {
+        for (int i = 0; i < 9; ++i) a().send(readPublic(handle));
+    };
+    for (const char* name : {"zero", "one"}) saved(a(), object(a(), name));
+    use(kObject0);
+    object(a(), "two"), use(kObject2);  // where one was
+    tpm().takeSent();
+    failNext(kFlush, kAnswerLost);
+    EXPECT_EQ(a().send(readPublic(kObject1)), lost);
+    EXPECT_EQ(tpm().takeSent(), Packets{flushContext(kObject0)}) << "zero";
+    failNext(kLoad, kAnswerLost);  // of one, to where zero was
+    EXPECT_EQ(a().send(certify(kObject0, kObject1)), lost);
+    const char* names[] = {"zero", "one", "two"};
+    for (const TPM2_HANDLE i : {0, 1, 2, 0})
+        EXPECT_EQ(a().send(readPublic(kObject0 + i)), named(names[i])) << i;
+    tpm().flushBehind(kObject0);  // the load that nobody knows of
+}
+
+TEST_F(Lost, AnObjectThatMayBeFlushedIsFlushedByItsClient) {
+    for (const Fate& fate : {kNotSent, kAnswerLost}) {
+        build({.objects = 1});
+        object(a(), "one"), object(a(), "two");
+        failNext(kFlush, fate);
+        EXPECT_EQ(a().send(readPublic(kObject0)), lost);
+        EXPECT_EQ(a().send(flushContext(kObject1)), response());
+        EXPECT_EQ(a().send(readPublic(kObject1)), response(0x910));
+        EXPECT_EQ(a().send(readPublic(kObject0)), named("one"));
+        closeAndCheck();
+    }
+}
+
+TEST_F(Lost, AnObjectThatMayBeFlushedDoesNotStandInStartupsWay) {
+    build({.objects = 1});
+    object(a(), "one"), object(a(), "two");
+    failNext(kFlush, kAnswerLost);
+    EXPECT_EQ(a().send(readPublic(kObject0)), lost);
+    tpm().powerCycle();
+    EXPECT_EQ(a().send(startup(TPM2_SU_CLEAR)), response());
+}
+
+/// The TPM loaded it and saved it again, and neither answer came: its context, the older one, is
+/// void. When that has turned out, the next command frees its place in the TPM.
+TEST_F(Lost, ASessionWhoseContextIsNotTheLastIsFlushed) {
+    build({.sessions = 1});
+    const TPM2_HANDLE one = session(a()), two = session(b());
+    failNext(kLoad, kAnswerLost);
+    EXPECT_EQ(a().send(policyGetDigest(one)), lost);
+    failNext(kSave, kAnswerLost);
+    EXPECT_EQ(a().send(policyGetDigest(one)), lost);
+    EXPECT_EQ(tpm().savedSessions(), 2u);
+    EXPECT_EQ(a().send(policyGetDigest(one)), response(0x910));
+    EXPECT_EQ(b().send(policyGetDigest(two)), response().tpm2b());
+    EXPECT_EQ(tpm().savedSessions(), 0u);
+    EXPECT_EQ(tpm().loadedSessions(), 1u);
+}
+
+/// The TPM may have written down what it was asked to.
+TEST_F(Lost, AShutdownMayHaveBeenMade) {
+    build({.sessions = 1});
+    const TPM2_HANDLE one = session(a()), two = session(a());
+    failNext(TPM2_CC_Shutdown, kAnswerLost);
+    EXPECT_EQ(a().send(shutdown(TPM2_SU_STATE)), lost);
+    tpm().powerCycle();
+    EXPECT_EQ(a().send(startup(TPM2_SU_STATE)), response());
+    EXPECT_EQ(tpm().savedSessions(), 0u);
+    for (const TPM2_HANDLE each : {one, two})
+        EXPECT_EQ(a().send(policyGetDigest(each)), response(0x910));
 }
 
 }  // namespace

@@ -215,6 +215,55 @@ TEST_F(Moves, SlotsThatOthersLeaveAreFoundAgain) {
     EXPECT_EQ(sentCodes(), (Codes{kRead, kRead, kRead}));
 }
 
+/// They were never seen free.
+TEST_F(Moves, SlotsThatOthersHadFromTheStartAreFound) {
+    build({.objects = 1});
+    for (int i = 0; i < 3; ++i) object(a(), "object");
+    tpm().freeSlots(2);
+    for (int i = 0; i < 300; ++i) a().send(readPublic(kObject0 + i % 3));
+    tpm().takeSent();
+    for (int i = 0; i < 30; ++i) a().send(readPublic(kObject0 + i % 3));
+    EXPECT_EQ(sentCodes(), Codes(30, kRead));
+}
+
+/// To see that there is no more room costs a command and its moves, ever more seldom.
+TEST_F(Moves, ATpmThatStaysSmallIsHardlyAskedForMore) {
+    constexpr size_t kRounds = 10000;
+    build({.objects = 1, .sessions = 1});
+    for (int i = 0; i < 2; ++i) object(a(), "object"), session(a());
+    for (const auto& name : {readPublic, policyGetDigest}) {
+        const TPM2_HANDLE first = name == readPublic ? kObject0 : 0x03000000;
+        for (TPM2_HANDLE i = 0; i < 4; ++i) a().send(name(first + i % 2));
+        const size_t before = tpm().sent;
+        for (TPM2_HANDLE i = 0; i < kRounds; ++i) a().send(name(first + i % 2));
+        EXPECT_LE(tpm().sent - before, 3 * kRounds + 16);
+    }
+}
+
+TEST_F(Moves, SlotsThatLeftoversHadAreUsed) {
+    build({}, {.leftovers = tpm::Leftovers::Policy::Flush});
+    for (int i = 0; i < 3; ++i)
+        tpm().sendBehind(create("leftover")), tpm().sendBehind(startPolicy());
+    for (int i = 0; i < 3; ++i) object(a(), "object"), session(a());
+    tpm().takeSent();
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(a().send(readPublic(kObject0 + i)), named("object"));
+        EXPECT_EQ(a().send(policyGetDigest(0x03000000 + i)), response().tpm2b());
+    }
+    EXPECT_EQ(tpm().takeSent().size(), 6u) << "all are there";
+}
+
+TEST_F(Moves, AfterStartupAllSlotsAreUsed) {
+    build({.objects = 1});
+    object(a(), "object"), object(a(), "object");
+    tpm().powerCycle();
+    tpm().freeSlots(2);  // of others
+    EXPECT_EQ(a().send(startup(TPM2_SU_CLEAR)), response());
+    tpm().takeSent();
+    for (int i = 0; i < 3; ++i) object(a(), "object");
+    EXPECT_EQ(sentCodes(), Codes(3, TPM2_CC_CreatePrimary));
+}
+
 TEST_F(Moves, AtMostSoManyAsTheUserSays) {
     build({.objects = 7, .sessions = 7}, {.objects = 2, .sessions = 1});
     for (int i = 0; i < 4; ++i) object(a(), "object"), session(a());

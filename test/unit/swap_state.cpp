@@ -102,6 +102,73 @@ TEST_F(State, WhatFailsWhileStaleSessionsAreFlushedLeavesStartupAlone) {
     }
 }
 
+/// What the TPM does not do now is left for later.
+TEST_F(State, AStaleSessionThatIsNotFlushedAtOnceIsFlushedByTheNextCommand) {
+    build({.sessions = 1});
+    for (int i = 0; i < 4; ++i) session(a());
+    a().send(shutdown(TPM2_SU_STATE));
+    tpm().powerCycle();
+    tpm().fate = [](const Packet& packet) {
+        return ModelTpm::Fate{.code = isMove(packet) ? TPM2_RC_CANCELED : TPM2_RC_SUCCESS};
+    };
+    EXPECT_EQ(a().send(startup(TPM2_SU_STATE)), response());
+    EXPECT_EQ(tpm().savedSessions(), 3u);
+    tpm().fate = nullptr;
+    EXPECT_EQ(codeOf(a().send(getRandom())), TPM2_RC_SUCCESS);
+    EXPECT_EQ(tpm().savedSessions(), 0u);
+}
+
+TEST_F(State, WhatAResetEndedIsNotFlushed) {
+    for (const bool announced : {false, true}) {
+        build({.sessions = 1});
+        for (int i = 0; i < 4; ++i) session(a());
+        if (announced) a().send(shutdown(TPM2_SU_CLEAR));
+        tpm().powerCycle();
+        EXPECT_EQ(expectSent(a(), startup(TPM2_SU_CLEAR), {startup(TPM2_SU_CLEAR)}), response());
+        expectSent(a(), getRandom(), {getRandom()});
+        EXPECT_EQ(session(a()), 0x03000000u);
+        closeAndCheck();
+    }
+}
+
+TEST_F(State, WhatAnotherProcessStartedHoldsNoStaleSession) {
+    build({.sessions = 2});
+    for (int i = 0; i < 5; ++i) session(a());
+    a().send(shutdown(TPM2_SU_STATE));
+    tpm().powerCycle();
+    EXPECT_EQ(a().send(getRandom()), response(0x100));
+    EXPECT_EQ(tpm().sendBehind(startup(TPM2_SU_CLEAR)), response());
+    EXPECT_EQ(tpm().savedSessions(), 3u);
+    EXPECT_EQ(codeOf(a().send(getRandom())), TPM2_RC_SUCCESS);
+    EXPECT_EQ(tpm().savedSessions(), 0u);
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(session(a()), 0x03000000u + i) << "nothing moves";
+}
+
+TEST_F(State, ASessionThatAnotherFlushedDoesNotSpoilTheShutdown) {
+    build({.objects = 1, .sessions = 2});
+    const TPM2_HANDLE one = session(a());
+    session(a()), object(a(), "one");
+    a().send(shutdown(TPM2_SU_STATE));
+    tpm().flushBehind(one);
+    EXPECT_EQ(a().send(policyGetDigest(one)), response(0x910));
+    EXPECT_EQ(a().send(create("two")), response(0x902)) << "one cannot leave";
+    tpm().powerCycle();
+    EXPECT_EQ(a().send(startup(TPM2_SU_STATE)), response());
+}
+
+/// Nobody told us: but what was loaded is gone, all of it.
+TEST_F(State, AShutdownIsOverWhenNothingIsLeft) {
+    build({.objects = 1, .sessions = 1});
+    const TPM2_HANDLE one = session(a());
+    object(a(), "one");
+    a().send(shutdown(TPM2_SU_STATE));
+    tpm().powerCycle();
+    EXPECT_EQ(tpm().sendBehind(startup(TPM2_SU_STATE)), response());
+    EXPECT_EQ(a().send(policyGetDigest(one)), response(0x910));
+    EXPECT_EQ(a().send(readPublic(kObject0)), response(0x910));
+    for (int i = 0; i < 3; ++i) session(a()), object(a(), "new");
+}
+
 /// Nobody told us: another process restarted it.
 TEST_F(State, AResetBehindOurBacksLosesEverythingOnce) {
     build({.objects = 2, .sessions = 2});
@@ -123,6 +190,27 @@ TEST_F(State, AnObjectThatAnotherFlushedComesBackIfWeHaveItsContext) {
     tpm().flushBehind(kObject0), tpm().flushBehind(kObject1);
     EXPECT_EQ(a().send(readPublic(kObject0)), named("o0"));
     EXPECT_EQ(a().send(readPublic(kObject1)), named("o1"));
+}
+
+TEST_F(State, ObjectsThatAnotherFlushedComeBackInOneCommand) {
+    build({.objects = 2});
+    for (int i = 0; i < 3; ++i) object(a(), "o" + std::to_string(i));
+    for (int i = 0; i < 3; ++i) a().send(readPublic(kObject0 + i));
+    a().send(certify(kObject0, kObject1));
+    tpm().flushBehind(kObject0), tpm().flushBehind(kObject1);
+    EXPECT_EQ(a().send(certify(kObject0, kObject1)),
+              response().tpm2b(bytes("o0")).tpm2b(bytes("o1")));
+}
+
+/// As if it had been moved out before.
+TEST_F(State, AnObjectThatAnotherFlushedIsFlushedIfWeHaveItsContext) {
+    build({.objects = 2});
+    saved(a(), object(a(), "one")), object(a(), "two");
+    tpm().flushBehind(kObject0), tpm().flushBehind(kObject1);
+    EXPECT_EQ(a().send(flushContext(kObject0)), response());
+    EXPECT_EQ(a().send(flushContext(kObject1)), response(0x1CB)) << "it could not come back";
+    for (const TPM2_HANDLE each : {kObject0, kObject1})
+        EXPECT_EQ(a().send(readPublic(each)), response(0x910));
 }
 
 TEST_F(State, ASessionThatAnotherFlushedIsGoneAlone) {
@@ -325,6 +413,30 @@ TEST_F(Gap, ASessionWhoseContextIsStillGoodStaysWhenItsSpaceCloses) {
     left = 1;
 }
 
+/// Its number may be another process's by now.
+TEST_F(Gap, AStrandedSessionIsNotFlushedAfterAReset) {
+    build({.sessions = 2, .gap = 8});
+    const TPM2_HANDLE one = session(a());
+    saved(a(), one);
+    spend(30);
+    tpm().powerCycle();
+    EXPECT_EQ(a().send(startup(TPM2_SU_CLEAR)), response());
+    EXPECT_EQ(tpm().sendBehind(startPolicy()), response().handle(one).tpm2b(Bytes(16)));
+    tpm().sendBehind(contextSave(one));
+    left = 1;
+}
+
+TEST_F(Gap, ARenewedContextIsTheTpmsToRefuseWhereAuthorisationsFollow) {
+    build({.sessions = 2, .gap = 8});
+    const TPM2_HANDLE one = session(a());
+    const Bytes context = saved(a(), one);
+    spend(30);
+    const Packet load = command(kLoad).auth({password()}).raw(context);
+    EXPECT_EQ(a().send(load), response(0x145));
+    EXPECT_EQ(tpm().takeSent().back(), load);
+    EXPECT_EQ(a().send(contextLoad(context)), response().handle(one));
+}
+
 // A TPM that resumes still counts from the contexts saved before, which it alone remembers.
 TEST_F(Gap, AfterAResumeIsRepairedByOneRenewal) {
     build({.sessions = 3, .gap = 8});
@@ -353,6 +465,66 @@ TEST_F(Gap, AtShutdownIsNotRepaired) {
     EXPECT_EQ(a().send(startPolicy()), response(0x901));
     for (const Packet& each : tpm().takeSent()) EXPECT_FALSE(isMove(each)) << each;
     left = 1;
+}
+
+/// Another process's context is the oldest: one of ours was loaded to be renewed, and cannot be
+/// saved again.
+class HalfRenewed : public Gap {
+  protected:
+    void SetUp() override {
+        build({.sessions = 3, .gap = 8});
+        const TPM2_HANDLE foreign = handleOf(tpm().sendBehind(startPolicy()));
+        EXPECT_EQ(codeOf(tpm().sendBehind(contextSave(foreign))), TPM2_RC_SUCCESS);
+        left = 1;
+        one = session(a());
+        a().send(policyCommandCode(one, 7));
+        context = saved(a(), one);
+        const TPM2_HANDLE other = session(a());
+        Packet answer = a().send(contextSave(other));
+        while (codeOf(answer) == TPM2_RC_SUCCESS && tpm().saves < 100) {
+            const Bytes& all = answer.all();
+            a().send(contextLoad(Bytes(all.begin() + 10, all.end())));
+            answer = a().send(contextSave(other));
+        }
+        EXPECT_EQ(answer, response(0x901));
+        EXPECT_EQ(tpm().loadedSessions(), 2u);
+    }
+
+    TPM2_HANDLE one = 0;
+    Bytes context;
+};
+
+TEST_F(HalfRenewed, ASessionIsGivenBackForItsContext) {
+    EXPECT_EQ(a().send(policyGetDigest(one)), response(0x910)) << "its client has it saved";
+    EXPECT_EQ(expectSent(a(), contextLoad(context), {}), response().handle(one));
+    Bytes digest;
+    append(digest, 7, 4);
+    EXPECT_EQ(a().send(policyGetDigest(one)), response().tpm2b(digest));
+    EXPECT_EQ(a().send(contextLoad(context)), response(0x1CB)) << "once";
+}
+
+TEST_F(HalfRenewed, ALoadThatIsNotPlainIsTheTpmsToRefuse) {
+    for (const Packet& load :
+         {command(kLoad).auth({password()}).raw(context), contextLoad(context).u8(0)}) {
+        tpm().takeSent();
+        EXPECT_NE(codeOf(a().send(load)), TPM2_RC_SUCCESS);
+        EXPECT_EQ(tpm().takeSent().back(), load);
+    }
+    EXPECT_EQ(a().send(contextLoad(context)), response().handle(one));
+}
+
+TEST_F(HalfRenewed, ASessionCostsNothingWhereNoSessionIsConcerned) {
+    object(b(), "object");
+    for (const Packet& each : {getRandom(), readPublic(kObject0), certify(kObject0, kPersistent)})
+        EXPECT_EQ(codeOf(expectSent(b(), each, {each})), TPM2_RC_SUCCESS);
+}
+
+TEST_F(HalfRenewed, ASessionIsSavedWhenThatCanBe) {
+    tpm().flushBehind(0x03000000);
+    left = 0;
+    session(b());
+    EXPECT_EQ(tpm().savedSessions(), 1u);
+    EXPECT_EQ(a().send(contextLoad(context)), response().handle(one));
 }
 
 }  // namespace

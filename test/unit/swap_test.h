@@ -55,6 +55,10 @@ inline TPM2_HANDLE handleOf(const Packet& answer) {
 }
 inline Packet named(const std::string& name) { return response().tpm2b(bytes(name)); }
 
+/// The child fails before the TPM sees the command, or when its answer is to come.
+constexpr ModelTpm::Fate kNotSent = {.transmitFails = TSS2_TCTI_RC_IO_ERROR};
+constexpr ModelTpm::Fate kAnswerLost = {.receiveFails = TSS2_TCTI_RC_IO_ERROR};
+
 /// A TPM, the layers over it, and two spaces.
 struct World {
     enum class Swaps { Yes, No };
@@ -188,6 +192,14 @@ class SwapTest : public testing::Test {
         const Packet answer = client.send(command);
         EXPECT_EQ(tpm().takeSent(), sent);
         return answer;
+    }
+    /// What becomes of the next command with this code.
+    void failNext(TPM2_CC code, const ModelTpm::Fate& fate) {
+        tpm().fate = [code, fate, failed = false](const Packet& packet) mutable {
+            if (failed || wire::get32(&packet.all()[6]) != code) return ModelTpm::Fate{};
+            failed = true;
+            return fate;
+        };
     }
     /// The codes of the commands sent since the last time.
     std::vector<TPM2_CC> sentCodes() {
