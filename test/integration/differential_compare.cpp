@@ -44,6 +44,9 @@ const std::array<Allowance, static_cast<size_t>(Allowed::Count)> kAllowances = {
     {"exclusiveness ended",
      "one exclusive audit session in a TPM: a command of another space ends "
      "it, so the others' private TPMs get a command that does"},
+    {"protected authorisation used",
+     "one TPM_RC_RETRY after a start, and one count against lockout, in a "
+     "TPM: before anything else each gets its first use, and the count is 0"},
 }};
 
 Tally& Tally::operator+=(const Tally& other) {

@@ -35,6 +35,7 @@ enum class Allowed {
     ClearWithStClear,
     ToldToOthers,
     Exclusive,
+    Protected,
     Count,
 };
 

@@ -27,15 +27,6 @@ bool isShared(TPM2_CC code) {
     return codes.contains(code);
 }
 
-/// The first use of a protected authorisation after a start is answered with TPM_RC_RETRY, once in
-/// a TPM. It is out of the way after this.
-void useProtected(Client& client) {
-    const TPM2_HANDLE key = handle(client.ok(loadExternalEcc()));
-    if (rc(client.send(certify(key, TPM2_RH_NULL))) != TPM2_RC_RETRY)
-        throw std::logic_error("the first use of a protected authorisation is not retried");
-    client.ok(flushContext(key));
-}
-
 Bytes lastName(const Bytes& response) {
     const Bytes all = parameters(response, 1).rest();
     return all.size() < 34 ? Bytes() : Bytes(all.end() - 34, all.end());
@@ -803,6 +794,18 @@ void World::flushAfterShutdown(const Operation& operation) {
     if (rc(space_[operation.space]->send(flushContext(*shared))) != code)
         throw Different("FlushContext after Shutdown");
     if (code == TPM2_RC_SUCCESS) end(operation.space, *alone);
+}
+
+/// The first use of a protected authorisation after a start is answered with TPM_RC_RETRY, once in
+/// a TPM. It is out of the way after this; and so are the failures against lockout: power that goes
+/// without Shutdown is one, and after three the answer would be TPM_RC_LOCKOUT.
+void World::useProtected(Client& client) {
+    tally_.count(Allowed::Protected);
+    client.ok(Command(TPM2_CC_DictionaryAttackLockReset).handle(TPM2_RH_LOCKOUT).password());
+    const TPM2_HANDLE key = handle(client.ok(loadExternalEcc()));
+    if (rc(client.send(certify(key, TPM2_RH_NULL))) != TPM2_RC_RETRY)
+        throw std::logic_error("the first use of a protected authorisation is not retried");
+    client.ok(flushContext(key));
 }
 
 void World::powerCycle(const Operation& operation) {

@@ -104,6 +104,7 @@ class World : private Terms {
     void exchange(Prepared& prepared);
     void powerCycle(const Operation& operation);
     void flushAfterShutdown(const Operation& operation);
+    void useProtected(Client& client);
 
     // Responses.
     void compare(Prepared& prepared);
