@@ -38,6 +38,9 @@ const std::array<Allowance, static_cast<size_t>(Allowed::Count)> kAllowances = {
     {"not sent: Clear",
      "swapping: an stClear object that is moved out does not survive a Clear after "
      "a TPM Restart, since Clear resets the clearCount in its context"},
+    {"flushed, and saved again",
+     "a saved session that is flushed between Shutdown(STATE) and Startup is "
+     "there again after Startup, and a space does not list it"},
     {"told to others",
      "PCRs, NV, persistent objects, hierarchies, power: what a space changes is "
      "done to the other spaces' private TPMs too"},

@@ -33,6 +33,7 @@ enum class Allowed {
     OthersContext,
     ShutdownAlone,
     ClearWithStClear,
+    FlushedIsBack,
     ToldToOthers,
     Exclusive,
     Protected,

@@ -785,15 +785,39 @@ void World::endExclusiveness(const Prepared& prepared) {
 // ---- Power and the end
 // ---------------------------------------------------------------------------
 
-/// Of a session that is loaded on a private TPM; where it is on the other must not matter.
-void World::flushAfterShutdown(const Operation& operation) {
+/// Of a session that is loaded on a private TPM; where it is on the other must not matter. Or of
+/// one that its client has saved: true if it is flushed.
+bool World::flushAfterShutdown(const Operation& operation) {
     const auto shared = session(operation, "flush", kShared);
     const auto alone = session(operation, "flush", kAlone);
-    if (!operation.has("flush") || !shared || !alone) return;
+    if (!operation.has("flush") || !shared || !alone) return false;
+    const Thing* flushed = thing(operation.get("flush"));
+    const bool saved = flushed != nullptr && flushed->saved;
     const TPM2_RC code = rc(this->alone(operation.space).send(flushContext(*alone)));
     if (rc(space_[operation.space]->send(flushContext(*shared))) != code)
         throw Different("FlushContext after Shutdown");
     if (code == TPM2_RC_SUCCESS) end(operation.space, *alone);
+    return saved && code == TPM2_RC_SUCCESS;
+}
+
+/// A saved session that was flushed between Shutdown(STATE) and Startup: there again, on both
+/// sides, but in the lists of a private TPM only. Loaded, it can be flushed for good.
+void World::flushAgain(const Operation& operation) {
+    tally_.count(Allowed::FlushedIsBack);
+    const int session = static_cast<int>(operation.get("flush"));
+    const Thing* context = nullptr;  // the last, as those before it are void
+    for (const auto& [label, thing] : things_)
+        if (thing.kind == Thing::Kind::Context && thing.of == session) context = &thing;
+    for (const Side side : {kShared, kAlone}) {
+        Client& client = side == kShared ? *space_[operation.space] : alone(operation.space);
+        if (handles(client, TPM2_ACTIVE_SESSION_FIRST).size() !=
+            sessions(operation.space, true)[side].size() + side)
+            throw Different("the list of saved sessions after one was flushed after Shutdown");
+        const Bytes response = client.send(contextLoad(context->bytes[side]));
+        if (rc(response) != TPM2_RC_SUCCESS || handle(response) != thing(session)->handle[side])
+            throw Different("a saved session that was flushed after Shutdown is not there again");
+        client.ok(flushContext(handle(response)));
+    }
 }
 
 /// The first use of a protected authorisation after a start is answered with TPM_RC_RETRY, once in
@@ -822,7 +846,7 @@ void World::powerCycle(const Operation& operation) {
     const auto type = static_cast<TPM2_SU>(operation.get("shutdown"));
     if (orderly && both(shutdown(type)) == 0)
         eachOther(space, [&](size_t other) { tell(other, shutdown(type)); });
-    flushAfterShutdown(operation);
+    const bool flushedSaved = flushAfterShutdown(operation);
     sharedTpm_->reset(AfterReset::none);
     for (const auto& tpm : privateTpm_) tpm->reset(AfterReset::none);
     if (both(getRandom()) != TPM2_RC_INITIALIZE) throw Different("not started, and answers");
@@ -837,6 +861,7 @@ void World::powerCycle(const Operation& operation) {
     }
     useProtected(*space_[space]);
     for (size_t each = 0; each < kSpaces; ++each) useProtected(alone(each));
+    if (flushedSaved && state) flushAgain(operation);
     mayBeExclusive_ = {};
 }
 

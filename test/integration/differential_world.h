@@ -103,7 +103,8 @@ class World : private Terms {
     bool fits(Thing::Kind kind, size_t space, size_t need, size_t pending);
     void exchange(Prepared& prepared);
     void powerCycle(const Operation& operation);
-    void flushAfterShutdown(const Operation& operation);
+    bool flushAfterShutdown(const Operation& operation);
+    void flushAgain(const Operation& operation);
     void useProtected(Client& client);
 
     // Responses.
