@@ -131,15 +131,28 @@ void Space::failed(TSS2_RC rc) {
         LOG_WARNING("The space could not be emptied: objects or sessions may be left in the TPM");
         ownership_.forget(holding_);
     } else if (!isAnswered()) {
-        if (phase_ == Phase::Command && command().code() == TPM2_CC_ContextSave)
-            ownership_.markUnsure(plan_.named[0], true);
-        if (const Session* session = returningSession())
-            ownership_.markUnsure(session->handle, true);
-        if (phase_ == Phase::Command && command().code() == TPM2_CC_Shutdown)
-            ownership_.shutdownState |= command().startupType() == TPM2_SU_STATE;
+        if (phase_ == Phase::Command) noteUnknown();
         answer(codeOfFailure(rc));
     } else {
         finish();
+    }
+}
+
+/// The TPM may have carried out the client's command, or not.
+void Space::noteUnknown() {
+    switch (command().code()) {
+        case TPM2_CC_ContextSave:
+            ownership_.markUnsure(plan_.named[0], true);
+            break;
+        case TPM2_CC_ContextLoad:
+            if (const Session* session = returningSession())
+                ownership_.markUnsure(session->handle, true);
+            break;
+        case TPM2_CC_Shutdown:
+            ownership_.shutdownState |= command().startupType() == TPM2_SU_STATE;
+            break;
+        default:
+            break;
     }
 }
 
@@ -457,7 +470,7 @@ void Space::missing(TPM2_HANDLE own, bool maybeSaved) {
 
 /// The session, one that our client saved, whose context the client's command is to load.
 const Session* Space::returningSession() {
-    if (phase_ != Phase::Command || command().code() != TPM2_CC_ContextLoad) return nullptr;
+    if (command().code() != TPM2_CC_ContextLoad) return nullptr;
     const wire::Context context(command().parameters(0));
     return context.empty() ? nullptr : ownership_.findSession(holding_, context.savedHandle());
 }

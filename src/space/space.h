@@ -156,6 +156,7 @@ class Space final : public tpm::User {
     tpm::Exchange flushAnswered();
 
     bool isAnswered() const;
+    void noteUnknown();
     void noteNotStarted();
     void refused(TPM2_RC code);
     void succeeded(size_t size);
