@@ -36,7 +36,8 @@ class Build:
         self.source = os.path.join(folder, 'source')
         self.folder = os.path.join(folder, 'build')
         shutil.rmtree(self.source, ignore_errors=True)
-        shutil.copytree(source, self.source, ignore=IGNORED, symlinks=True)
+        shutil.copytree(source, self.source, symlinks=True, ignore=lambda at, names: {
+            *IGNORED(at, names), *(n for n in names if os.path.abspath(os.path.join(at, n)) == folder)})
         os.makedirs(self.folder, exist_ok=True)
         for generated in ('Makefile', 'config.h', 'config.status', 'stamp-h1', 'libtool'):
             if os.path.exists(os.path.join(self.source, generated)):
