@@ -20,7 +20,8 @@ const std::array<Allowance, static_cast<size_t>(Allowed::Count)> kAllowances = {
      "each TPM; what stands for what is remembered and must stay so"},
     {"signature", "ECDSA is random: each side's is verified with its own key instead"},
     {"saved context", "the sequence number counts all spaces' saves, the rest is encrypted"},
-    {"clock", "time passes: time and clock of ReadClock and of attestations"},
+    {"clock",
+     "time passes: time and clock of ReadClock and of attestations, and whether it is safe"},
     {"session number", "all spaces share the numbers of 64 sessions: related by a map"},
     {"session order", "lists of sessions are in the order of those numbers"},
     {"available", "without swapping, TPM_PT_HR_*_AVAIL count others' use; HR_ACTIVE_AVAIL always"},
@@ -143,10 +144,13 @@ void Comparison::attestation() {
     tpm2b("extraData");
     differing(8, Allowed::Clock, "the clock");
     // Counters and version are obfuscated with a proof.
-    if (is_.determined)
-        same(4 + 4 + 1 + 8, "resetCount, restartCount, safe or firmwareVersion");
-    else
+    if (is_.determined) {
+        same(8, "resetCount and restartCount");
+        differing(1, Allowed::Clock, "whether the clock is safe");
+        same(8, "firmwareVersion");
+    } else {
         differing(4 + 4 + 1 + 8, Allowed::RandomKey, "obfuscated counters");
+    }
     if (type == TPM2_ST_ATTEST_CERTIFY) {
         key2b("the Name that was certified");
         key2b("the qualified Name that was certified");
@@ -303,6 +307,8 @@ void Comparison::parameters(const Bytes& shared, const Bytes& alone) {
             break;
         case TPM2_CC_ReadClock:
             differing(16, Allowed::Clock, "the clock");
+            same(8, "resetCount and restartCount");
+            differing(1, Allowed::Clock, "whether the clock is safe");
             break;
         case TPM2_CC_ContextSave:
             context();
