@@ -99,6 +99,7 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     Session* dueSession();
     tpm::Exchange send(Step step, TPM2_CC code, TPM2_HANDLE subject, TPM2_HANDLE parameter);
     tpm::Exchange sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context);
+    void countMove();
     tpm::Exchange sendMove(size_t size);
 
     // Answers from below.

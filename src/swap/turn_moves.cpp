@@ -104,8 +104,32 @@ tpm::Exchange Swap::Turn::sendLoad(Step step, TPM2_HANDLE subject, const SavedCo
     return sendMove(size);
 }
 
+/// For the log, as the TPM would count: also those that it refuses.
+void Swap::Turn::countMove() {
+    switch (step_) {
+        case Step::SaveObject:
+        case Step::SaveSession:
+        case Step::RenewSave:
+            ++traffic_.saves;
+            break;
+        case Step::LoadObject:
+        case Step::LoadSession:
+        case Step::RenewLoad:
+            ++traffic_.loads;
+            break;
+        case Step::FlushObject:
+        case Step::FlushSession:
+            ++traffic_.flushes;
+            break;
+        case Step::Client:
+        case Step::Leftovers:
+            break;
+    }
+}
+
 tpm::Exchange Swap::Turn::sendMove(size_t size) {
     ++moves_;
+    countMove();
     tpm::Exchange move;
     move.command = {swap_.command_.data(), size};
     move.response = swap_.response_.data();
@@ -119,17 +143,14 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
     busy_ = 0;
     switch (step_) {
         case Step::SaveObject:
-            ++traffic_.saves;
             if (!keepObject(size)) return refuse(tpm::kNoMemory);
             return send(Step::FlushObject, TPM2_CC_FlushContext, moving_,
                         contents_.findObject(moving_)->physical);
         case Step::FlushObject:
-            ++traffic_.flushes;
             contents_.becomeAbsent(moving_);
             swap_.objectSlots_.evicted();
             return next();
         case Step::LoadObject:
-            ++traffic_.loads;
             if (!wire::Response({swap_.response_.data(), size}).hasHandle())
                 return refuse(tpm::kNoAnswer);
             contents_.becomeResident(moving_,
@@ -137,12 +158,10 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             swap_.objectSlots_.worked(contents_.residents().size());
             return next();
         case Step::SaveSession:
-            ++traffic_.saves;
             keepSession(Session::Place::Out, size);
             swap_.sessionSlots_.evicted();
             return next();
         case Step::LoadSession: {
-            ++traffic_.loads;
             Session& session = *contents_.findSession(moving_);
             session.place = Session::Place::Loaded;
             session.uncertain = session.doubtful = false;
@@ -151,15 +170,12 @@ tpm::Exchange Swap::Turn::moved(size_t size) {
             return next();
         }
         case Step::RenewLoad:
-            ++traffic_.loads;
             noteRenewLoad();
             return send(Step::RenewSave, TPM2_CC_ContextSave, moving_, moving_);
         case Step::RenewSave:
-            ++traffic_.saves;
             keepRenewed(size);
             return next();
         case Step::FlushSession:
-            ++traffic_.flushes;
             contents_.removeSession(moving_);
             return next();
         case Step::Client:
