@@ -51,7 +51,8 @@ void checkResponse(const Bytes& response);
 
 inline TPM2_RC codeOf(const Bytes& response) { return wire::get32(&response[6]); }
 
-/// Once, before anything else: no log but what TSS2_LOG asks for, and the model's complaints end the program.
+/// Once, before anything else: no log but what TSS2_LOG asks for, and the model's complaints end
+/// the program.
 void prepareProcess();
 
 }  // namespace spaces::fuzz
