@@ -36,8 +36,15 @@ std::vector<Session>::iterator Ownership::lowerSession(TPM2_HANDLE handle) {
     return std::lower_bound(sessions_.begin(), sessions_.end(), wire::indexOf(handle), kByIndex);
 }
 
-std::vector<Session>::const_iterator Ownership::lowerSession(TPM2_HANDLE handle) const {
-    return std::lower_bound(sessions_.begin(), sessions_.end(), wire::indexOf(handle), kByIndex);
+Session* Ownership::sessionAt(TPM2_HANDLE handle) {
+    if (!wire::isSession(handle)) return nullptr;
+    const auto at = lowerSession(handle);
+    if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle)) return nullptr;
+    return &*at;
+}
+
+const Session* Ownership::sessionAt(TPM2_HANDLE handle) const {
+    return const_cast<Ownership*>(this)->sessionAt(handle);
 }
 
 void Ownership::reserveObject(Holding& owner) {
@@ -51,14 +58,6 @@ TPM2_HANDLE Ownership::adoptObject(Holding& owner, TPM2_HANDLE physical, TPM2_HA
     const auto at = objects_.insert(lowerObject(physical), Entry{});
     *at = Entry{physical, &owner, owner.add({physical, hierarchy}, skip)};
     return at->handle;
-}
-
-void Ownership::missSession(TPM2_HANDLE handle) {
-    const auto at = lowerSession(handle);
-    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle) && at->unsure)
-        markSaved(handle);
-    else
-        removeSession(handle);
 }
 
 bool Ownership::expel(TPM2_HANDLE physical) {
@@ -82,10 +81,9 @@ void Ownership::removeObject(Holding& owner, TPM2_HANDLE handle) {
 void Ownership::reserveSession() { reserveOneMore(sessions_); }
 
 void Ownership::adoptSession(const Holding& owner, TPM2_HANDLE handle) {
-    auto at = lowerSession(handle);
-    if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle))
-        at = sessions_.insert(at, Session{});
-    *at = Session{handle, &owner};
+    Session* session = sessionAt(handle);
+    if (session == nullptr) session = &*sessions_.insert(lowerSession(handle), Session{});
+    *session = Session{handle, &owner};
     // An index that the TPM gave out is in range; a wild one from a broken TPM is not believed.
     constexpr uint32_t kMostSessions = 0x10000;
     const uint32_t index = wire::indexOf(handle);
@@ -93,31 +91,31 @@ void Ownership::adoptSession(const Holding& owner, TPM2_HANDLE handle) {
 }
 
 void Ownership::removeSession(TPM2_HANDLE handle) {
-    const auto at = lowerSession(handle);
-    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle))
-        sessions_.erase(at);
+    if (sessionAt(handle) != nullptr) sessions_.erase(lowerSession(handle));
 }
 
 void Ownership::markSaved(TPM2_HANDLE handle) {
-    const auto at = lowerSession(handle);
-    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle)) {
-        at->saved = true;
-        at->suspect = false;
+    if (Session* session = sessionAt(handle)) {
+        session->saved = true;
+        session->suspect = false;
     }
 }
 
 void Ownership::markUnsure(TPM2_HANDLE handle, bool unsure) {
-    if (!wire::isSession(handle)) return;
-    const auto at = lowerSession(handle);
-    if (at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(handle))
-        at->unsure = unsure;
+    if (Session* session = sessionAt(handle)) session->unsure = unsure;
+}
+
+void Ownership::missSession(TPM2_HANDLE handle) {
+    const Session* session = sessionAt(handle);
+    if (session != nullptr && session->unsure)
+        markSaved(handle);
+    else
+        removeSession(handle);
 }
 
 const Session* Ownership::findSession(const Holding& owner, TPM2_HANDLE handle) const {
-    if (!wire::isSession(handle)) return nullptr;
-    const auto at = lowerSession(handle);
-    if (at == sessions_.end() || wire::indexOf(at->handle) != wire::indexOf(handle)) return nullptr;
-    return at->owner == &owner ? &*at : nullptr;
+    const Session* session = sessionAt(handle);
+    return session != nullptr && session->owner == &owner ? session : nullptr;
 }
 
 size_t Ownership::countSessions(const Holding& owner, bool withSaved) const {
@@ -142,12 +140,9 @@ size_t Ownership::countLoadedSessions() const {
 }
 
 bool Ownership::isOurs(TPM2_HANDLE physical) const {
-    if (!wire::isSession(physical)) {
-        const auto at = lowerObject(physical);
-        return at != objects_.end() && at->physical == physical;
-    }
-    const auto at = lowerSession(physical);
-    return at != sessions_.end() && wire::indexOf(at->handle) == wire::indexOf(physical);
+    if (wire::isSession(physical)) return sessionAt(physical) != nullptr;
+    const auto at = lowerObject(physical);
+    return at != objects_.end() && at->physical == physical;
 }
 
 void Ownership::traceSlots() const {
@@ -193,8 +188,9 @@ TPM2_HANDLE Ownership::nextSuspect() {
 void Ownership::resolveSuspect(TPM2_HANDLE physical, bool alive) {
     if (wire::isSession(physical)) {
         if (!alive) return missSession(physical);
-        const auto at = lowerSession(physical);
-        if (at != sessions_.end() && at->handle == physical) at->suspect = false;
+        if (Session* session = sessionAt(physical);
+            session != nullptr && session->handle == physical)
+            session->suspect = false;
         return;
     }
     const auto at = lowerObject(physical);

@@ -139,7 +139,9 @@ class Ownership {
     std::vector<Entry>::iterator lowerObject(TPM2_HANDLE physical);
     std::vector<Entry>::const_iterator lowerObject(TPM2_HANDLE physical) const;
     std::vector<Session>::iterator lowerSession(TPM2_HANDLE handle);
-    std::vector<Session>::const_iterator lowerSession(TPM2_HANDLE handle) const;
+    /// Whosever it is; null if there is none with this index.
+    Session* sessionAt(TPM2_HANDLE handle);
+    const Session* sessionAt(TPM2_HANDLE handle) const;
     template <class Condition>
     void removeObjectsIf(Condition condition);
 

@@ -329,10 +329,9 @@ tpm::Exchange Space::prepareFlush() {
     // Sessions are not allowed: with them the TPM never comes to the parameter. Resource managers
     // take what stands there for a handle all the same.
     if (command().hasSessions()) {
+        if (!tpm_.isResourceManager()) return sendCommand();
         const TPM2_RC defect = command().authorizationSizeDefect(0);
-        return tpm_.isResourceManager()
-                   ? answer(defect != TPM2_RC_SUCCESS ? defect : TPM2_RC_AUTH_CONTEXT)
-                   : sendCommand();
+        return answer(defect != TPM2_RC_SUCCESS ? defect : TPM2_RC_AUTH_CONTEXT);
     }
     if (command().handlesPresent(1) == 0)
         return tpm_.isResourceManager() ? answer(wire::forParameter(TPM2_RC_INSUFFICIENT, 0))

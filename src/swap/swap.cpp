@@ -79,6 +79,11 @@ SavedContext Swap::keepForSure(wire::Bytes bytes) {
     }
 }
 
+void Swap::voidShutdown() {
+    shutDown_.reset();
+    maybeShutDown_ = false;
+}
+
 void Swap::tpmStopped() {
     contents_.removeAllObjects();
     contents_.removeLoadedSessions();

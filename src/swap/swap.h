@@ -65,6 +65,8 @@ class Swap final : public tpm::Tpm {
     /// The TPM was reset or powered down. What was moved out may still be tracked by the TPM after
     /// its next Startup.
     void tpmStopped();
+    /// What Shutdown prepared is not good any more: it was used, or something has spoilt it.
+    void voidShutdown();
 
     /// Sets room aside for the context of a session that is about to leave the TPM: once it has
     /// left there is no way back without it. False if there is no memory.

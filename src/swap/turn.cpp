@@ -46,18 +46,31 @@ tpm::Exchange Swap::Turn::stepAnswered(size_t size) {
 
 /// The TPM may have made the move all the same. An object or session is where it was, or where it
 /// was to go; of an object that was to be loaded nothing is lost but perhaps a slot.
+void Swap::Turn::noteUnknown() {
+    switch (step_) {
+        case Step::SaveSession:
+        case Step::LoadSession:
+        case Step::RenewLoad:
+        case Step::RenewSave:
+            if (Session* session = contents_.findSession(moving_)) session->uncertain = true;
+            break;
+        case Step::FlushObject:
+            if (Object* object = contents_.findObject(moving_)) object->uncertain = true;
+            break;
+        case Step::Client:
+            if (command().code() == TPM2_CC_Shutdown)
+                swap_.maybeShutDown_ = command().startupType() == TPM2_SU_STATE;
+            // If the session whose context its client loads is loaded now, it is saved again.
+            if (Session* session = incomingSession())
+                session->uncertain = session->place == Session::Place::Client;
+            break;
+        default:
+            break;
+    }
+}
+
 void Swap::Turn::failed(TSS2_RC rc) {
-    const bool sessionMoved = step_ == Step::SaveSession || step_ == Step::LoadSession ||
-                              step_ == Step::RenewLoad || step_ == Step::RenewSave;
-    if (Session* session = sessionMoved ? contents_.findSession(moving_) : nullptr)
-        session->uncertain = true;
-    if (Object* object = step_ == Step::FlushObject ? contents_.findObject(moving_) : nullptr)
-        object->uncertain = true;
-    if (step_ == Step::Client && command().code() == TPM2_CC_Shutdown)
-        swap_.maybeShutDown_ = command().startupType() == TPM2_SU_STATE;
-    // One whose context its client loads: if it is loaded now, it is saved again.
-    if (Session* session = step_ == Step::Client ? incomingSession() : nullptr)
-        session->uncertain = session->place == Session::Place::Client;
+    noteUnknown();
     if (step_ == Step::Leftovers) {  // the command stays refused, as it was before the look
         refuse(warning_);
         passing_ = false;
@@ -116,7 +129,7 @@ tpm::Exchange Swap::Turn::take(const tpm::Exchange& exchange) {
     if (!command().hasCommandTag()) return sendClient();
     if (command().code() == TPM2_CC_FlushContext) return takeFlush();
     if (!reserve()) return refuse(tpm::kNoMemory);
-    if (const Session* session = dueSession()) return answerContextLoad(session->handle);
+    if (Session* session = dueSession()) return answerContextLoad(*session);
     readNames();
     if (command_.purpose == tpm::Purpose::Presence && isOut()) return refuse(TPM2_RC_INSUFFICIENT);
     readNeeds();
@@ -340,7 +353,7 @@ tpm::Exchange Swap::Turn::clientRefused(TPM2_RC code, size_t size) {
 
 void Swap::Turn::clientSucceeded(wire::Response response) {
     if (command().code() != TPM2_CC_Startup && std::exchange(swap_.stopped_, false))
-        swap_.shutDown_.reset();  // somebody else has started it
+        swap_.voidShutdown();  // somebody else has started it
     useNamed();
     endSessions();
     if (command_.attributes.responseHandle && response.hasHandle()) adopt(response);
@@ -386,14 +399,14 @@ void Swap::Turn::adopt(wire::Response& response) {
     } else if (wire::isSession(physical)) {
         swap_.sessionPolicy_.used(contents_.addSession(physical).use);
         swap_.sessionSlots_.worked(contents_.loadedSessions());
-        if (code == TPM2_CC_ContextLoad) swap_.shutDown_.reset();  // the client spoilt it itself
+        if (code == TPM2_CC_ContextLoad) swap_.voidShutdown();  // the client did it itself
     }
 }
 
 /// The client's own ContextSave. An object's context is as good as one of ours; a session is out of
 /// the TPM now, and its context is kept for the day it has to be renewed.
 void Swap::Turn::noteSaved(wire::Response response) {
-    swap_.shutDown_.reset();  // the client spoilt it itself
+    swap_.voidShutdown();  // the client did it itself
     const wire::Context context(response.parameters());
     if (context.empty()) return;
     SavedContext saved;

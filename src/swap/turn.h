@@ -71,7 +71,6 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
     tpm::Exchange take(const tpm::Exchange& exchange);
     tpm::Exchange takeFlush();
     void readContextLoad();
-    tpm::Exchange answerContextLoad(TPM2_HANDLE session);
     void readNames();
     void readNeeds();
     bool reserve();
@@ -94,15 +93,17 @@ class Swap::Turn final : public tpm::Channel, public tpm::User {
 
     // Exchanges below.
     tpm::Exchange sendClient();
-    const Session* renewedSession();
     Session* incomingSession();
+    const Session* renewedSession();
     Session* dueSession();
+    tpm::Exchange answerContextLoad(Session& session);
     tpm::Exchange send(Step step, TPM2_CC code, TPM2_HANDLE subject, TPM2_HANDLE parameter);
     tpm::Exchange sendLoad(Step step, TPM2_HANDLE subject, const SavedContext& context);
     void countMove();
     tpm::Exchange sendMove(size_t size);
 
-    // Answers from below.
+    // Answers from below, or none.
+    void noteUnknown();
     tpm::Exchange stepAnswered(size_t size);
     tpm::Exchange clientAnswered(size_t size);
     tpm::Exchange clientRefused(TPM2_RC code, size_t size);

@@ -69,7 +69,9 @@ Swap::Turn::MaybeExchange Swap::Turn::makeSessionRoom() {
 Swap::Turn::MaybeExchange Swap::Turn::lookForLeftovers(TPM2_RC code) {
     if (swap_.isResourceManager()) return std::nullopt;
     const size_t ours =
-        code == TPM2_RC_OBJECT_MEMORY ? contents_.residents().size() : contents_.loadedSessions();
+        code == TPM2_RC_OBJECT_MEMORY
+            ? contents_.residents().size() + command().persistent(command_.attributes.handles)
+            : contents_.loadedSessions();
     if (!swap_.leftovers_.areWorthALook(code, ours)) return std::nullopt;
     warning_ = code;
     step_ = Step::Leftovers;

@@ -7,6 +7,7 @@
 #include "wire/handle.h"
 
 namespace spaces::swap {
+
 // ---- The context gap ----------------------------------------------------------------------------
 
 /// The context gap (Part 1, 30.5): the TPM can tell session contexts apart over so many saves only.
@@ -96,19 +97,18 @@ const Session* Swap::Turn::renewedSession() {
 Session* Swap::Turn::dueSession() {
     Session* session = incomingSession();
     const bool due = session != nullptr && session->place == Session::Place::Due &&
-                     session->clientContext == incoming_.bytes() && !command().hasSessions() &&
+                     session->clientContext == incoming_.bytes() &&
                      command().size() == wire::kHeaderSize + incoming_.bytes().size();
     return due ? session : nullptr;
 }
 
 /// The session is where its client wants it, and is as if it had been loaded from its context.
-tpm::Exchange Swap::Turn::answerContextLoad(TPM2_HANDLE handle) {
-    Session& session = *contents_.findSession(handle);
+tpm::Exchange Swap::Turn::answerContextLoad(Session& session) {
     session.place = Session::Place::Loaded;
     session.clientContext = SavedContext();
     swap_.sessionPolicy_.used(session.use);
     return pass(wire::putHandleResponse(
-        wire::ResponseBuffer(command_.response, wire::kMaxResponseSize), handle));
+        wire::ResponseBuffer(command_.response, wire::kMaxResponseSize), session.handle));
 }
 
 // ---- Restarts -----------------------------------------------------------------------------------
@@ -117,17 +117,17 @@ tpm::Exchange Swap::Turn::answerContextLoad(TPM2_HANDLE handle) {
 void Swap::Turn::noteStartup() {
     const bool orderly = swap_.shutDown_ == TPM2_SU_STATE || swap_.maybeShutDown_;
     swap_.tpmStopped();
-    swap_.stopped_ = swap_.maybeShutDown_ = false;
-    swap_.shutDown_.reset();
+    swap_.stopped_ = false;
+    swap_.voidShutdown();
     if (!orderly) contents_.removeAllSessions();
 }
 
 /// After Startup the TPM may still hold, as saved, the sessions that we had moved out; to its
 /// client each of them was loaded and is lost.
 Swap::Turn::MaybeExchange Swap::Turn::staleMissing() {
-    const bool useless = staleTried_ || (command().code() == TPM2_CC_Startup && !answered_);
+    if (staleTried_ || (command().code() == TPM2_CC_Startup && !answered_)) return std::nullopt;
     for (const Session& session : contents_.sessions())
-        if (session.stale && !useless)
+        if (session.stale)
             return send(Step::FlushSession, TPM2_CC_FlushContext, session.handle, session.handle);
     return std::nullopt;
 }
@@ -143,7 +143,7 @@ void Swap::Turn::noteFlushedSession() {
 /// Something that was loaded is missing. When there is nothing left, that was a Startup which we
 /// did not see, and what Shutdown had prepared is over.
 void Swap::Turn::noteLoss() {
-    if (contents_.allAreOut()) swap_.shutDown_.reset();
+    if (contents_.allAreOut()) swap_.voidShutdown();
 }
 
 }  // namespace spaces::swap

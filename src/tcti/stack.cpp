@@ -148,8 +148,9 @@ TSS2_RC useStack(const Conf& conf, StackUse& stack) {
     for (const char* usual : kUsualChildren) {
         std::string advice;
         rc = useNamed(usual, conf, stack, &advice);
-        // It is the conf that is refused, and would be by each of them.
-        if (rc == TSS2_RC_SUCCESS || rc == TSS2_TCTI_RC_BAD_VALUE) return rc;
+        // It is the conf that is refused, not by the child, and would be for each of them.
+        const bool refused = rc == TSS2_TCTI_RC_BAD_VALUE && advice.empty();
+        if (rc == TSS2_RC_SUCCESS || refused) return rc;
         reasons += "; " + advice;
     }
     LOG_ERROR("No TPM found: name the child TCTI, as in spaces:device:/dev/tpm0%s",
