@@ -814,8 +814,9 @@ void World::flushAgain(const Operation& operation) {
         if (thing.kind == Thing::Kind::Context && thing.of == session) context = &thing;
     for (const Side side : {kShared, kAlone}) {
         Client& client = side == kShared ? *space_[operation.space] : alone(operation.space);
+        const size_t expected = sessions(operation.space, true)[side].size();
         if (handles(client, TPM2_ACTIVE_SESSION_FIRST).size() !=
-            sessions(operation.space, true)[side].size() + side)
+            (side == kAlone ? expected + 1 : expected))
             throw Different("the list of saved sessions after one was flushed after Shutdown");
         const Bytes response = client.send(contextLoad(context->bytes[side]));
         if (rc(response) != TPM2_RC_SUCCESS || handle(response) != thing(session)->handle[side])
