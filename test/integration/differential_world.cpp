@@ -166,13 +166,9 @@ bool World::authorize(Prepared& prepared, Side side) {
         const int64_t label = operation.get("s" + number);
         Use use;
         if (i < request.auths.size()) use.auth = request.auths[i];
+        use.wrong = i == 0 && i < request.auths.size() && operation.has("wrong");
         use.attributes =
             static_cast<uint8_t>(operation.get("a" + number, TPMA_SESSION_CONTINUESESSION));
-        // A policy may do without the value; parameters are encrypted with it all the same.
-        constexpr uint8_t kEncrypts = TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT;
-        const bool covers = (use.attributes & kEncrypts) != 0;
-        if (i == 0 && i < request.auths.size() && operation.has("wrong") && !covers)
-            use.auth += "x";
         if (label == 0 && i >= request.auths.size()) break;
         if (label != 0) {
             const auto handle = session(operation, "s" + number, side);

@@ -162,6 +162,9 @@ Bytes parameterKey(const Bytes& sessionKey, const Use& use) {
     return joined({sessionKey, bytes(use.auth)});
 }
 
+/** What the auth value is said to be, to authorise with. */
+std::string givenAuth(const Use& use) { return use.wrong ? use.auth + "x" : use.auth; }
+
 }  // namespace
 
 Exchange::Exchange(Command command, const std::vector<Use>& uses, const std::vector<Bytes>& names)
@@ -206,7 +209,7 @@ Bytes Exchange::hmacKey(const Use& use, size_t position) const {
     bool bound = !session.boundName_.empty() && position < names_.size() &&
                  names_[position] == session.boundName_;
     bool takesAuth = session.type_ == TPM2_SE_HMAC ? !bound : session.authValueNeeded;
-    return joined({session.key_, takesAuth ? bytes(use.auth) : Bytes{}});
+    return joined({session.key_, takesAuth ? bytes(givenAuth(use)) : Bytes{}});
 }
 
 Bytes Exchange::command() {
@@ -218,7 +221,7 @@ Bytes Exchange::command() {
         const Use& use = uses_[i];
         keys_.push_back(use.session == nullptr ? Bytes{} : hmacKey(use, i));
         if (use.session == nullptr) {
-            command_.password(use.auth);
+            command_.password(givenAuth(use));
             continue;
         }
         const Session& session = *use.session;
@@ -228,7 +231,7 @@ Bytes Exchange::command() {
                               i == 0 && authorizing_ > 0 ? otherNonces() : Bytes{},
                               {use.attributes}});
         command_.session(session.handle_, session.nonceCaller_, use.attributes,
-                         session.passwordNeeded && i < authorizing_ ? bytes(use.auth)
+                         session.passwordNeeded && i < authorizing_ ? bytes(givenAuth(use))
                                                                     : hmacSha256(keys_[i], input));
     }
     return command_;

@@ -89,6 +89,9 @@ struct Use {
     Session* session = nullptr;
     std::string auth = "";  ///< of the handle at the same position, if that needs authorisation
     uint8_t attributes = TPMA_SESSION_CONTINUESESSION;
+    /** Authorises with another auth value, but encrypts parameters with the right one: what does
+     *  not look at the value is not to notice. */
+    bool wrong = false;
 };
 
 /** One command on its way with sessions: first every session's part of the command is computed,
