@@ -157,10 +157,8 @@ bool World::authorize(Prepared& prepared, Side side) {
     const Operation& operation = prepared.operation;
     Request& request = prepared.request[side];
     prepared.plain = request.command;
-    if (operation.has("drop")) {
-        request.command.noAuth();
-        request.auths.clear();
-    }
+    const bool dropped = operation.has("drop");
+    if (dropped) request.command.noAuth();
     for (size_t i = 0; i < 3; ++i) {
         const std::string number = std::to_string(i + 1);
         const int64_t label = operation.get("s" + number);
@@ -169,7 +167,7 @@ bool World::authorize(Prepared& prepared, Side side) {
         use.wrong = i == 0 && i < request.auths.size() && operation.has("wrong");
         use.attributes =
             static_cast<uint8_t>(operation.get("a" + number, TPMA_SESSION_CONTINUESESSION));
-        if (label == 0 && i >= request.auths.size()) break;
+        if (label == 0 && (dropped || i >= request.auths.size())) break;
         if (label != 0) {
             const auto handle = session(operation, "s" + number, side);
             if (!handle) return false;

@@ -10,7 +10,7 @@
 //     s1, s2, s3   sessions (labels) in the authorisation area; 0 or none: a password; below zero:
 //                  sessions that are not there
 //     a1, a2, a3   their attributes
-//     wrong        1: a wrong auth value; drop 1: no authorisation area at all
+//     wrong        1: a wrong auth value in what authorises; drop 1: sessions only, no passwords
 //     cut, extend  the command is cut to, longer by, so many octets
 //     flip, by     the parameter octet at this place is changed by this exclusive-or
 //     tag, code    other ones in the header
