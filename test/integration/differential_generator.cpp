@@ -231,11 +231,15 @@ void Generator::context(Operation& operation) {
         operation.with("session", anySession([](const Thing&) { return true; }));
 }
 
-void Generator::flush(Operation& operation) {
-    operation.verb = "Flush";
-    const auto saved = labels([&](const Thing& thing) {
+std::vector<int> Generator::savedSessions() const {
+    return labels([&](const Thing& thing) {
         return thing.kind == Thing::Kind::Session && thing.space == space_ && thing.saved;
     });
+}
+
+void Generator::flush(Operation& operation) {
+    operation.verb = "Flush";
+    const auto saved = savedSessions();
     if (!saved.empty() && (saved.size() > 4 || oneIn(4)))
         operation.with("session", saved[below(saved.size())]);
     else if (world_->loadedSessions(space_) > 0 && oneIn(2))
@@ -320,6 +324,8 @@ void Generator::hierarchy(Operation& operation) {
             if (oneIn(2)) operation.with("resume", 1);
             if (world_->loadedSessions(space_) > 0 && oneIn(2))
                 operation.with("flush", anySession([](const Thing& thing) { return thing.live; }));
+            else if (const auto saved = savedSessions(); !saved.empty() && oneIn(2))
+                operation.with("flush", saved[below(saved.size())]);
             break;
         case 3:
             operation.verb = oneIn(2) ? "Startup" : "Shutdown";

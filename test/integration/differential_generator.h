@@ -46,6 +46,7 @@ class Generator {
     int64_t any(const std::vector<Shape>& shapes);
     int64_t anySession(bool (*wanted)(const Thing&));
     int64_t anyContext();
+    std::vector<int> savedSessions() const;
     std::vector<int> labels(const std::function<bool(const Thing&)>& wanted) const;
 
     bool wouldFailTheTpm(const Operation& operation) const;
