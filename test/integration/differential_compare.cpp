@@ -36,9 +36,15 @@ const std::array<Allowance, static_cast<size_t>(Allowed::Count)> kAllowances = {
     {"not sent: Shutdown alone",
      "swapping: after it nothing is saved that would void it (0x902, "
      "0x903), so it is sent just before the power goes only"},
+    {"not sent: power lost",
+     "after a Shutdown(STATE) and other commands: one of another space may have "
+     "voided it, so that saved sessions are lost to all"},
     {"not sent: Clear",
      "swapping: an stClear object that is moved out does not survive a Clear after "
      "a TPM Restart, since Clear resets the clearCount in its context"},
+    {"not sent: changed octet",
+     "if random ones follow, which might then be read as sizes or numbers, with "
+     "any outcome"},
     {"flushed, and saved again",
      "a saved session that is flushed between Shutdown(STATE) and Startup is "
      "there again after Startup, and a space does not list it"},

@@ -182,8 +182,19 @@ bool World::authorize(Prepared& prepared, Side side) {
     return true;
 }
 
+/// With another octet here, the random ones after it might be read as sizes or numbers. Those of a
+/// context are not read before they are found to be spoilt.
+bool World::leadsRandomOctets(const Prepared& prepared, size_t at) const {
+    const auto octetsFrom = [&](Side side) {
+        const Bytes all = Command(prepared.request[side].command).parameters();
+        return Bytes(all.begin() + static_cast<ptrdiff_t>(at), all.end());
+    };
+    const Bytes shared = octetsFrom(kShared), alone = octetsFrom(kAlone);
+    return prepared.operation.verb != "LoadContext" && shared[0] == alone[0] && shared != alone;
+}
+
 /// Spoils the commands, both in the same way. False when they cannot be.
-bool World::mangle(Prepared& prepared) const {
+bool World::mangle(Prepared& prepared) {
     const Operation& operation = prepared.operation;
     for (const char* how : {"cut", "extend", "flip", "tag", "code"})
         prepared.mangled = prepared.mangled || operation.has(how);
@@ -196,6 +207,10 @@ bool World::mangle(Prepared& prepared) const {
         if (operation.has("flip")) {
             if (parameters == 0) return false;
             const size_t at = static_cast<size_t>(operation.get("flip")) % parameters;
+            if (leadsRandomOctets(prepared, at)) {
+                tally_.count(Allowed::LeadsRandom);
+                return false;
+            }
             bytes[bytes.size() - parameters + at] ^= static_cast<uint8_t>(operation.get("by", 1));
         }
         if (operation.has("cut"))
@@ -505,6 +520,9 @@ void World::commit(Prepared& prepared) {
             return notePolicy(prepared);
         case TPM2_CC_EvictControl:
             return evicted(prepared);
+        case TPM2_CC_Shutdown:
+            shutDown_ = prepared.operation.get("type") == TPM2_SU_STATE;
+            return;
         case TPM2_CC_Clear:
         case TPM2_CC_ChangePPS:
         case TPM2_CC_ChangeEPS:
@@ -842,6 +860,7 @@ void World::powerCycle(const Operation& operation) {
         return rc(shared);
     };
     const bool orderly = operation.has("shutdown");
+    if (!orderly && shutDown_) return tally_.count(Allowed::PowerLostAfterShutdown);
     const auto type = static_cast<TPM2_SU>(operation.get("shutdown"));
     if (orderly && both(shutdown(type)) == 0)
         eachOther(space, [&](size_t other) { tell(other, shutdown(type)); });
@@ -862,6 +881,7 @@ void World::powerCycle(const Operation& operation) {
     for (size_t each = 0; each < kSpaces; ++each) useProtected(alone(each));
     if (flushedSaved && state) flushAgain(operation);
     mayBeExclusive_ = {};
+    shutDown_ = false;
 }
 
 void World::finish() {

@@ -97,7 +97,8 @@ class World : private Terms {
     // Commands.
     std::unique_ptr<Prepared> prepare(const Operation& operation);
     bool authorize(Prepared& prepared, Side side);
-    bool mangle(Prepared& prepared) const;
+    bool leadsRandomOctets(const Prepared& prepared, size_t at) const;
+    bool mangle(Prepared& prepared);
     bool clearEndsContexts() const;
     bool mayBeSent(const Prepared& prepared);
     bool fits(Thing::Kind kind, size_t space, size_t need, size_t pending);
@@ -155,6 +156,7 @@ class World : private Terms {
     std::set<TPM2_HANDLE> changed_;  ///< hierarchies with new seeds or proofs
     std::array<size_t, 2> pending_{};
     bool restarted_ = false;  ///< clearCount is not 0
+    bool shutDown_ = false;   ///< with STATE, and not started since
     Tally tally_;
     size_t commands_ = 0, succeeded_ = 0;
 };
