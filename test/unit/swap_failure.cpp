@@ -425,6 +425,38 @@ TEST_F(Lost, AShutdownMayHaveBeenMade) {
     EXPECT_EQ(tpm().savedSessions(), 0u);
     for (const TPM2_HANDLE each : {one, two})
         EXPECT_EQ(a().send(policyGetDigest(each)), response(0x910));
+    // That says nothing about the next restart.
+    session(a()), session(a());
+    tpm().powerCycle();
+    EXPECT_EQ(expectSent(a(), startup(TPM2_SU_CLEAR), {startup(TPM2_SU_CLEAR)}), response());
+}
+
+/// Its client does not have it, and loads it again.
+TEST_F(Lost, ASessionThatMayBeLoadedIsLoadedFromTheSameContext) {
+    for (const Fate& fate : {kNotSent, kAnswerLost}) {
+        build({.sessions = 2});
+        const TPM2_HANDLE one = session(a());
+        a().send(policyCommandCode(one, 7));
+        const Bytes context = saved(a(), one);
+        failNext(kLoad, fate);
+        EXPECT_EQ(a().send(contextLoad(context)), lost);
+        EXPECT_EQ(a().send(contextLoad(context)), response().handle(one));
+        Bytes digest;
+        append(digest, 7, 4);
+        EXPECT_EQ(a().send(policyGetDigest(one)), response().tpm2b(digest));
+        closeAndCheck();
+    }
+}
+
+TEST_F(Lost, ALookAtWhatElseIsThereLeavesTheCommandRefused) {
+    for (const Fate& fate : {kNotSent, kAnswerLost}) {
+        build({.objects = 1}, {.leftovers = tpm::Leftovers::Policy::Flush});
+        tpm().sendBehind(create("leftover"));
+        failNext(TPM2_CC_GetCapability, fate);
+        EXPECT_EQ(a().send(create("one")), response(0x902));
+        EXPECT_EQ(codeOf(a().send(create("one"))), TPM2_RC_SUCCESS);
+        closeAndCheck();
+    }
 }
 
 }  // namespace
