@@ -301,6 +301,31 @@ TEST_P(Forks, FinalizeFreesTheLibrarysMemory) {
 
 INSTANTIATE_TEST_SUITE_P(Over, Forks, everyChild(), childName);
 
+class ForksOverADevice : public OverChildren {};
+
+// A kernel lets one process at a time open a TPM's device: who has a copy of the descriptor keeps
+// it from everybody, for as long as it lives.
+TEST_P(ForksOverADevice, TheForkedProcessDoesNotKeepIt) {
+    const std::string name = " " + std::filesystem::canonical(where).string() + "\n";
+    const auto isOpen = [&name] { return descriptors().find(name) != std::string::npos; };
+    Client a(conf), b(conf);
+    a.ok(createPrimary(TPM2_RH_NULL, hmacKey("a")));
+    ASSERT_EQ(b.transmit(getRandom(41)), TSS2_RC_SUCCESS);
+    ASSERT_TRUE(isOpen());
+    Forked forked([&] { return isOpen() ? "it is open: " + descriptors() : callAll(a.context()); });
+    EXPECT_EQ(forked.complaint(), "");
+    EXPECT_EQ(parameters(received(b)).tpm2b().size(), 41u);
+    a.ok(readPublic(kFirst));
+    a.close();
+    b.close();
+    EXPECT_FALSE(isOpen());
+    EXPECT_EQ(useOwn(conf), "");
+    EXPECT_EQ(forked.end(), 0);
+    EXPECT_EQ(residue(sim), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Over, ForksOverADevice, testing::Values("device"), childName);
+
 // ---- Programs that are started
 
 /** Reads to the end, then waits for the process. */

@@ -4,7 +4,10 @@
 // it is not closed as often as it was opened.
 #include "tpm/child.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "unit/fake_child.h"
 
@@ -110,6 +113,28 @@ TEST_F(ChildTest, CancelsAndSetsLocalities) {
     fake.localityCode = TSS2_TCTI_RC_BAD_VALUE;
     EXPECT_EQ(child.setLocality(4), TSS2_TCTI_RC_BAD_VALUE);
     EXPECT_EQ(fake.localities, (std::vector<uint8_t>{3, 4}));
+}
+
+/// A device that a forked process had open still could not be opened by anybody else. The copy of
+/// a connection is left alone.
+TEST(ForkedChildTest, ClosesItsCopyOfADevice) {
+    for (const auto& [name, closed] : {std::pair("device:conf", true), std::pair("fake", false)}) {
+        FakeChild fake(name);
+        fake.tell();
+        tpm::Child child(name);
+        ASSERT_EQ(child.open(), TSS2_RC_SUCCESS);
+        const auto isThere = [&] { return fcntl(fake.pollHandle(), F_GETFD) >= 0; };
+        const pid_t pid = fork();
+        ASSERT_GE(pid, 0);
+        if (pid == 0) {
+            child.abandon();
+            _exit(isThere() == closed || child.isOpen() ? 1 : 0);
+        }
+        int status = -1;
+        ASSERT_EQ(waitpid(pid, &status, 0), pid);
+        EXPECT_EQ(status, 0) << name;
+        EXPECT_TRUE(isThere()) << "the parent's own";
+    }
 }
 
 }  // namespace
